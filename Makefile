@@ -1,0 +1,48 @@
+# Everything a newcomer needs: make demo, make test. Both set up what is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup demo test check lint format types imports unit bench model clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: $(STAMP)  ## Make .venv with every dependency, at the locked versions
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3-venv is missing: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --upgrade-strategy only-if-needed -e '.[dev]'
+	@touch $@
+
+demo: setup  ## Run the main job: a pretend hospital, a real patient's MRI, the whole loop
+	@$(BIN)/qfl demo $(DEMO)
+
+test: setup check unit  ## All checks and all tests
+
+check: lint types imports  ## Lint, types and architecture
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup  ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: setup
+	$(BIN)/mypy
+
+imports: setup
+	$(BIN)/lint-imports --no-cache
+
+unit: setup
+	$(BIN)/python -m pytest $(TESTS)
+
+model: setup  ## Train the shipped model again (hours on a CPU, minutes on a GPU)
+	$(BIN)/python -m benchmarks.train_segmenter
+
+clean:  ## Remove what the build and the demo made
+	rm -rf $(VENV) var build dist *.egg-info

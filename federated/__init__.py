@@ -1,0 +1,1 @@
+"""Segmentation models, how they are trained, applied and measured."""
