@@ -132,11 +132,13 @@ def _rotations(angles: Tensor) -> Tensor:
 def _transplant(batch: Batch, probability: float, rng: torch.Generator) -> Batch:
     """Give cases the tumour of another one with its surroundings, elsewhere; after CarveMix, arXiv:2108.06883."""
     count = len(batch.images)
+    chosen = _chance(rng, probability, count, 1, 1, 1, 1)
+    if not chosen.any():
+        return batch
     offset = [int(_uniform(rng, 1, low=-12, high=13).floor()) for _ in range(3)]
     donor = torch.cat([batch.images, batch.head, batch.regions], dim=1).roll(1, dims=0).roll(offset, dims=VOLUME)
     contrasts = batch.images.shape[1]
     images, head, regions = donor[:, :contrasts], donor[:, contrasts : contrasts + 1], donor[:, contrasts + 1 :]
-    chosen = _chance(rng, probability, count, 1, 1, 1, 1)
     around = functional.max_pool3d(regions[:, :1], 5, stride=1, padding=2)
     carved = functional.avg_pool3d(around, 3, stride=1, padding=1) * head * batch.head * chosen
     mixed = torch.lerp(batch.images, images, carved)
@@ -190,6 +192,9 @@ def _add_noise(images: Tensor, probability: float, rng: torch.Generator) -> Tens
 def _add_shell(images: Tensor, head: Tensor, probability: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     """Fluid, skull and scalp around some of the brains; the head's scaling shifts, as it would with them."""
     count, contrasts = images.shape[:2]
+    chosen = _chance(rng, probability, count, 1, 1, 1, 1)
+    if not chosen.any():
+        return images, head
     inner, outer = _dilate(head, 2), _dilate(head, 4)
     gap, scalp = inner - head, outer - inner
     layers = [
@@ -199,7 +204,6 @@ def _add_shell(images: Tensor, head: Tensor, probability: float, rng: torch.Gene
     texture = 1 + 0.3 * _smooth_field(rng, count, contrasts, 12, images.shape[-3:])
     with_shell = (images + sum(layers) * texture) * _uniform(rng, count, contrasts, 1, 1, 1, low=0.6, high=1.1)
     with_shell = with_shell + 0.3 * _normal(rng, count, contrasts, 1, 1, 1)
-    chosen = _chance(rng, probability, count, 1, 1, 1, 1)
     return torch.lerp(images, with_shell, chosen), torch.lerp(head, outer, chosen)
 
 

@@ -43,7 +43,7 @@ class TrainingSettings:
     steps: int = 1200
     minutes: float | None = None
     batch: int = 8
-    patch: tuple[int, int, int] = (80, 96, 80)
+    patch: tuple[int, int, int] = (72, 88, 72)
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     phantom_share: float = 0.1

@@ -1,0 +1,1 @@
+"""FHIR resources to and from our values: notifications, imaging studies, reports, provenance, audit."""

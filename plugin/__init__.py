@@ -1,0 +1,1 @@
+"""The hospital plugin: entrypoints, use cases and wiring."""

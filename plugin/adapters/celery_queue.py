@@ -1,0 +1,89 @@
+"""Hints to the workers through Celery, and Celery's own configuration.
+
+The broker may be away: the timer then finds the work in the database.
+"""
+
+import logging
+from pathlib import Path
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from plugin.settings import Work
+
+_log = logging.getLogger(__name__)
+
+INFERENCE = "inference"
+DELIVERY = "delivery"
+_HARD_LIMIT_S = 3600
+
+
+def create_celery(work: Work, data_dir: Path) -> Celery:
+    """Celery on the filesystem (default), Redis or RabbitMQ. Nothing is connected yet."""
+    app = Celery("qfl", broker=work.broker_url, set_as_current=True)
+    app.conf.update(
+        # The database holds the state, a message only an id.
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        task_acks_late=True,
+        worker_prefetch_multiplier=1,
+        task_time_limit=_HARD_LIMIT_S,
+        task_default_queue=DELIVERY,
+        task_routes={"qfl.analyse": {"queue": INFERENCE}},
+        task_publish_retry_policy={"max_retries": 1, "interval_start": 0.1, "interval_max": 0.1},
+        broker_connection_retry_on_startup=True,
+        broker_connection_timeout=5,
+        worker_hijack_root_logger=False,
+        worker_send_task_events=False,
+        # Nothing is kept between two starts of the timer, so that no pickle lies on the disk.
+        beat_scheduler="celery.beat:Scheduler",
+        beat_max_loop_interval=1,
+        beat_schedule={
+            "requeue stalled work": {
+                "task": "qfl.requeue_stalled",
+                "schedule": work.tick,
+                "options": {"expires": work.tick.total_seconds()},
+            },
+            "recover missed events": {
+                "task": "qfl.recover_events",
+                "schedule": work.recovery,
+                "options": {"expires": work.recovery.total_seconds()},
+            },
+        },
+    )
+    if work.broker_url.startswith("filesystem:"):
+        app.conf.broker_transport_options = _folders(data_dir / "queue")
+    return app
+
+
+def _folders(root: Path) -> dict[str, str]:
+    for name in ("messages", "control"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    messages = str(root / "messages")
+    return {"data_folder_in": messages, "data_folder_out": messages, "control_folder": str(root / "control")}
+
+
+class CeleryWorkQueue:
+    """WorkQueue by Celery messages that carry an id and nothing else."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def analyse(self, analysis_id: str) -> None:
+        """Have an analysis run."""
+        self._send("qfl.analyse", analysis_id)
+
+    def deliver(self, analysis_id: str) -> None:
+        """Have an analysis' pending deliveries sent."""
+        self._send("qfl.deliver", analysis_id)
+
+    def search_studies(self, subscription: str) -> None:
+        """Have the EHR searched for studies that changed since the last search."""
+        self._send("qfl.search_studies", subscription)
+
+    def _send(self, task: str, argument: str) -> None:
+        try:
+            self._app.send_task(task, args=[argument])
+        except (OperationalError, OSError) as error:
+            _log.warning("broker away (%s): the timer will find %s %s", type(error).__name__, task, argument)

@@ -1,0 +1,170 @@
+"""The tables. migrations/ makes them; a test holds the two against each other."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC time; SQLite keeps no zone, so it is added when read."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """To UTC."""
+        return value.astimezone(UTC) if value else None
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """From UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+analyses = Table(
+    "analyses",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("state", String(20), nullable=False, index=True),
+    Column("step", String(20)),
+    Column("progress", Float, nullable=False),
+    Column("reason_code", String(80)),
+    Column("reason", Text),
+    Column("imaging_study_reference", String(300), index=True),
+    Column("study_instance_uid", String(64), index=True),
+    # NULL for duplicates: the unique constraint is what makes each work run once.
+    Column("work_key", String(64), unique=True),
+    Column("model_version", String(80)),
+    Column("patient", JSON),
+    Column("accession_number", String(64)),
+    Column("study_date", String(32)),
+    Column("study_description", Text),
+    Column("requested_by", String(120), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False, index=True),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    Column("duplicate_of", String(32)),
+    Column("result", JSON),
+    Column("review", JSON),
+    Column("owner", String(64)),
+    Column("lease_until", UtcDateTime),
+    Column("due_at", UtcDateTime, nullable=False),
+    # When a worker was last told of it: the timer does not tell again at every tick.
+    Column("hinted_at", UtcDateTime),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("subscription", String(80), nullable=False),
+    Column("event_key", String(300), nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("analysis_id", String(32), ForeignKey("analyses.id")),
+    Column("received_at", UtcDateTime, nullable=False, index=True),
+    Column("count", Integer, nullable=False),
+    UniqueConstraint("subscription", "event_key"),
+)
+
+steps = Table(
+    "steps",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("analysis_id", String(32), ForeignKey("analyses.id"), nullable=False, index=True),
+    Column("step", String(20), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+)
+
+artefacts = Table(
+    "artefacts",
+    metadata,
+    Column("analysis_id", String(32), ForeignKey("analyses.id"), primary_key=True),
+    Column("name", String(80), primary_key=True),
+    Column("media_type", String(80), nullable=False),
+    Column("content", LargeBinary, nullable=False),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("analysis_id", String(32), ForeignKey("analyses.id"), nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("destination", String(300), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", UtcDateTime, nullable=False),
+    Column("last_error", Text),
+    Column("sent_at", UtcDateTime),
+    Column("receipt", JSON),
+    Column("owner", String(64)),
+    Column("lease_until", UtcDateTime),
+    Column("hinted_at", UtcDateTime),
+    UniqueConstraint("analysis_id", "kind"),
+    Index("ix_deliveries_due", "state", "next_attempt_at"),
+)
+
+subscriptions = Table(
+    "subscriptions",
+    metadata,
+    Column("name", String(80), primary_key=True),
+    Column("kind", String(20), nullable=False),
+    Column("criteria", Text, nullable=False),
+    Column("payload", String(20), nullable=False),
+    Column("fhir_reference", String(200)),
+    Column("secret_digest", String(64), nullable=False),
+    Column("status", String(20), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("last_seen_at", UtcDateTime),
+    Column("last_event_number", Integer),
+    Column("last_error", Text),
+    Column("searched_until", UtcDateTime),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("username", String(80), primary_key=True),
+    Column("display_name", String(120), nullable=False),
+    Column("role", String(20), nullable=False),
+    Column("practitioner_reference", String(200)),
+    Column("password_hash", String(200), nullable=False),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("username", String(80), ForeignKey("users.username"), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)

@@ -1,0 +1,209 @@
+"""The plugin's own errors, and the remedy table: what is done about each error of any package.
+
+PluginError
+├── SettingsError                 the environment does not hold a usable configuration
+├── RequestError
+│   ├── WrongSecretError          a notification without the subscription's secret
+│   ├── UnknownSubscriptionError
+│   ├── UnsupportedMediaTypeError
+│   ├── RequestTooLargeError
+│   ├── InvalidStudyUidError
+│   ├── AnalysisNotFoundError
+│   ├── DeliveryNotFoundError
+│   ├── NotAwaitingReviewError
+│   ├── NotRestartableError
+│   ├── CommentRequiredError
+│   ├── UserError                 a user that cannot be added or found
+│   └── SubscriptionError         a subscription that cannot be registered or found
+└── AnalysisError
+    ├── StudyUnavailableError     the EHR says that the study is cancelled or entered in error
+    ├── StudyIncompleteError      the archive holds fewer images than the EHR announces
+    ├── PatientUnknownError       no patient in the EHR belongs to the study
+    ├── ReportNotFoundError       the EHR does not hold a report that it was sent
+    ├── WorkerLostError           the worker died on it too often
+    └── LeaseLostError            another worker has taken the analysis over
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dicom_ingest import errors as dicom
+from federated import errors as models
+from fhir_adapter import errors as fhir
+from governance import errors as governance
+
+
+class PluginError(Exception):
+    """Base of all errors that the plugin raises."""
+
+
+class SettingsError(PluginError):
+    """The environment does not hold a usable configuration."""
+
+
+class RequestError(PluginError):
+    """Somebody asked for what cannot be done."""
+
+
+class WrongSecretError(RequestError):
+    """A notification without the subscription's secret."""
+
+
+class UnknownSubscriptionError(RequestError):
+    """No subscription of that name."""
+
+
+class UnsupportedMediaTypeError(RequestError):
+    """A body that is not FHIR JSON."""
+
+
+class RequestTooLargeError(RequestError):
+    """A body above the limit."""
+
+
+class InvalidStudyUidError(RequestError):
+    """Not a DICOM UID."""
+
+
+class AnalysisNotFoundError(RequestError):
+    """No analysis of that id."""
+
+
+class DeliveryNotFoundError(RequestError):
+    """No delivery of that id that can be replayed."""
+
+
+class NotAwaitingReviewError(RequestError):
+    """The analysis has no result that waits for a decision."""
+
+
+class NotRestartableError(RequestError):
+    """The analysis is still running, or has a result."""
+
+
+class CommentRequiredError(RequestError):
+    """A rejection without a reason."""
+
+
+class UserError(RequestError):
+    """A user that cannot be added or found."""
+
+
+class SubscriptionError(RequestError):
+    """A subscription that cannot be registered or found."""
+
+
+class AnalysisError(PluginError):
+    """An analysis that cannot go on."""
+
+
+class StudyUnavailableError(AnalysisError):
+    """The EHR says that the study is cancelled or entered in error."""
+
+
+class StudyIncompleteError(AnalysisError):
+    """The archive holds fewer images than the EHR announces."""
+
+
+class PatientUnknownError(AnalysisError):
+    """No patient in the EHR belongs to the study."""
+
+
+class ReportNotFoundError(AnalysisError):
+    """The EHR does not hold a report that it was sent."""
+
+
+class WorkerLostError(AnalysisError):
+    """The worker died on it too often."""
+
+
+class LeaseLostError(AnalysisError):
+    """Another worker has taken the analysis over."""
+
+
+class Treatment(StrEnum):
+    """What is done about an error."""
+
+    RETRY = "retry"
+    """Try again with backoff; after all attempts, fail."""
+    NOT_ANALYSABLE = "not-analysable"
+    """The study itself stands in the way."""
+    FAIL = "fail"
+    """Needs a person: configuration, permission or our own fault."""
+    REFUSE = "refuse"
+    """The caller is told no."""
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """What is done about an error, what HTTP answers and what the command exits with (sysexits.h)."""
+
+    treatment: Treatment
+    http_status: int
+    exit_code: int
+
+    @property
+    def retry(self) -> bool:
+        """Whether another try may succeed."""
+        return self.treatment is Treatment.RETRY
+
+
+_RETRY = Remedy(Treatment.RETRY, 503, 75)
+_STUDY = Remedy(Treatment.NOT_ANALYSABLE, 422, 65)
+_FAIL = Remedy(Treatment.FAIL, 502, 69)
+_OURS = Remedy(Treatment.FAIL, 500, 70)
+
+REMEDIES: dict[type[Exception], Remedy] = {
+    SettingsError: Remedy(Treatment.FAIL, 500, 78),
+    WrongSecretError: Remedy(Treatment.REFUSE, 401, 77),
+    UnknownSubscriptionError: Remedy(Treatment.REFUSE, 404, 64),
+    UnsupportedMediaTypeError: Remedy(Treatment.REFUSE, 415, 65),
+    RequestTooLargeError: Remedy(Treatment.REFUSE, 413, 65),
+    InvalidStudyUidError: Remedy(Treatment.REFUSE, 400, 65),
+    AnalysisNotFoundError: Remedy(Treatment.REFUSE, 404, 66),
+    DeliveryNotFoundError: Remedy(Treatment.REFUSE, 404, 66),
+    NotAwaitingReviewError: Remedy(Treatment.REFUSE, 409, 65),
+    NotRestartableError: Remedy(Treatment.REFUSE, 409, 65),
+    CommentRequiredError: Remedy(Treatment.REFUSE, 422, 65),
+    UserError: Remedy(Treatment.REFUSE, 400, 64),
+    SubscriptionError: Remedy(Treatment.REFUSE, 400, 64),
+    StudyUnavailableError: _STUDY,
+    StudyIncompleteError: _RETRY,
+    PatientUnknownError: _FAIL,
+    ReportNotFoundError: _RETRY,
+    WorkerLostError: _OURS,
+    LeaseLostError: _RETRY,
+    dicom.ArchiveUnavailableError: _RETRY,
+    dicom.ArchiveRefusedError: _FAIL,
+    dicom.StudyNotFoundError: _STUDY,
+    dicom.SeriesNotFoundError: _STUDY,
+    dicom.InstanceNotFoundError: _RETRY,
+    dicom.HostNotAllowedError: _FAIL,
+    dicom.TooLargeError: _STUDY,
+    dicom.StoredDifferentlyError: _FAIL,
+    dicom.BrokenInstanceError: _STUDY,
+    dicom.SelectionError: _STUDY,
+    dicom.GeometryError: _STUDY,
+    fhir.FhirUnavailableError: _RETRY,
+    fhir.FhirRefusedError: _FAIL,
+    fhir.FhirNotFoundError: _STUDY,
+    fhir.FhirConflictError: _RETRY,
+    fhir.FhirTooLargeError: _FAIL,
+    fhir.MalformedNotificationError: Remedy(Treatment.REFUSE, 400, 65),
+    fhir.UnsupportedNotificationError: Remedy(Treatment.REFUSE, 422, 65),
+    fhir.MalformedResourceError: _STUDY,
+    fhir.NoStudyUidError: _STUDY,
+    fhir.NoEndpointError: _STUDY,
+    models.ModelFileError: _FAIL,
+    models.ModelInputError: _STUDY,
+    models.TrainingDataError: _OURS,
+    governance.NotCanonicalError: _OURS,
+}
+
+
+def remedy(error: BaseException) -> Remedy:
+    """The remedy of an error, by its nearest class in the table; an unforeseen error is our own fault."""
+    for cls in type(error).__mro__:
+        if cls in REMEDIES:
+            return REMEDIES[cls]
+    return _OURS

@@ -1,0 +1,1 @@
+"""Use cases as functions: what the plugin does, free of web, queue and database."""

@@ -1,0 +1,224 @@
+"""The plugin's settings: frozen, checked when built, and read from the environment here alone.
+
+A secret comes as a file (`QFL_..._FILE`), as Kubernetes and systemd mount it, or for a trial as `QFL_...` itself.
+"""
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from plugin.errors import SettingsError
+
+_WEIGHTS = Path(__file__).parent.parent / "federated" / "weights"
+
+
+@dataclass(frozen=True)
+class Fhir:
+    """The EHR's FHIR server."""
+
+    base_url: str
+    token: str | None = field(repr=False)
+    user: str | None
+    password: str | None = field(repr=False)
+    timeout_s: float
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The DICOM archives: the default one, and other base URLs that data may point to.
+
+    Attributes:
+        allowed_urls: Beside url; they are asked without credentials.
+    """
+
+    url: str
+    user: str | None
+    password: str | None = field(repr=False)
+    allowed_urls: tuple[str, ...]
+    timeout_s: float
+
+
+@dataclass(frozen=True)
+class Web:
+    """The web process.
+
+    Attributes:
+        proxies: How many reverse proxies stand in front of it; their forwarding headers are believed.
+    """
+
+    public_url: str
+    notification_url: str
+    host: str
+    port: int
+    proxies: int
+    secret_key: str = field(repr=False)
+
+    @property
+    def is_https(self) -> bool:
+        """Whether people reach the pages by TLS."""
+        return self.public_url.startswith("https://")
+
+
+@dataclass(frozen=True)
+class Work:
+    """How workers and the timer work.
+
+    Attributes:
+        lease: A worker that is silent for longer is taken for dead.
+        max_attempts, max_delivery_attempts: After so many an analysis fails, and a delivery is dead.
+        retry_base: First wait; it doubles with each attempt, up to an hour.
+        tick: How often the timer looks for work that got lost.
+        recovery: How often the EHR is searched for missed events.
+    """
+
+    broker_url: str
+    lease: timedelta
+    max_attempts: int
+    max_delivery_attempts: int
+    retry_base: timedelta
+    tick: timedelta
+    recovery: timedelta
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of one process."""
+
+    organisation: str
+    data_dir: Path
+    database_url: str = field(repr=False)
+    model_dir: Path
+    fhir: Fhir
+    archive: Archive
+    web: Web
+    work: Work
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings.
+
+    Args:
+        environ: The process's own environment unless given.
+
+    Raises:
+        SettingsError: A variable is missing or not usable; the message names it.
+    """
+    env = _Environment(os.environ if environ is None else environ)
+    data_dir = Path(env.text("QFL_DATA_DIR", "var/qfl")).absolute()
+    public_url = env.url("QFL_PUBLIC_URL", "http://127.0.0.1:8080")
+    return Settings(
+        organisation=env.text("QFL_ORGANISATION", "Hospital"),
+        data_dir=data_dir,
+        database_url=env.text("QFL_DATABASE_URL", f"sqlite:///{data_dir}/qfl.db"),
+        model_dir=Path(env.text("QFL_MODEL_DIR", str(_WEIGHTS))),
+        fhir=Fhir(
+            base_url=env.url("QFL_FHIR_URL"),
+            token=env.secret("QFL_FHIR_TOKEN"),
+            user=env.optional("QFL_FHIR_USER"),
+            password=env.secret("QFL_FHIR_PASSWORD"),
+            timeout_s=env.seconds("QFL_FHIR_TIMEOUT", 30).total_seconds(),
+        ),
+        archive=Archive(
+            url=env.url("QFL_ARCHIVE_URL"),
+            user=env.optional("QFL_ARCHIVE_USER"),
+            password=env.secret("QFL_ARCHIVE_PASSWORD"),
+            allowed_urls=tuple(env.text("QFL_ARCHIVE_ALLOWED_URLS", "").split()),
+            timeout_s=env.seconds("QFL_ARCHIVE_TIMEOUT", 60).total_seconds(),
+        ),
+        web=Web(
+            public_url=public_url,
+            notification_url=env.url("QFL_NOTIFICATION_URL", public_url),
+            host=env.text("QFL_HTTP_HOST", "127.0.0.1"),
+            port=env.integer("QFL_HTTP_PORT", 8080),
+            proxies=env.integer("QFL_HTTP_PROXIES", 0, least=0),
+            secret_key=env.secret("QFL_SECRET_KEY") or _own_secret_key(data_dir),
+        ),
+        work=Work(
+            broker_url=env.text("QFL_BROKER_URL", "filesystem://"),
+            lease=env.seconds("QFL_LEASE", 60),
+            max_attempts=env.integer("QFL_MAX_ATTEMPTS", 5),
+            max_delivery_attempts=env.integer("QFL_MAX_DELIVERY_ATTEMPTS", 12),
+            retry_base=env.seconds("QFL_RETRY_BASE", 5),
+            tick=env.seconds("QFL_TICK", 5),
+            recovery=env.seconds("QFL_RECOVERY", 300),
+        ),
+    )
+
+
+def _own_secret_key(data_dir: Path) -> str:
+    """The key that signs sessions, made once and kept beside the data, where none is given."""
+    path = data_dir / "secret-key"
+    if not path.exists():
+        data_dir.mkdir(parents=True, exist_ok=True)
+        candidate = path.with_name(f"secret-key.{secrets.token_hex(4)}")
+        candidate.touch(mode=0o600)
+        candidate.write_text(secrets.token_urlsafe(48))
+        try:
+            path.hardlink_to(candidate)  # atomic: of several processes that start at once, one wins
+        except FileExistsError:
+            pass
+        finally:
+            candidate.unlink()
+    return path.read_text()
+
+
+class _Environment:
+    """Reads variables as values, with errors that name the variable."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def optional(self, name: str) -> str | None:
+        return self._environ.get(name) or None
+
+    def text(self, name: str, default: str | None = None) -> str:
+        value = self.optional(name)
+        if value is not None:
+            return value
+        if default is None:
+            raise SettingsError(
+                f"{name} is not set. Set it in the environment; docs/configuration.md lists all of them."
+            )
+        return default
+
+    def url(self, name: str, default: str | None = None) -> str:
+        value = self.text(name, default).rstrip("/")
+        parts = urlsplit(value)
+        if (
+            parts.scheme not in {"http", "https"}
+            or not parts.hostname
+            or parts.username
+            or parts.query
+            or parts.fragment
+        ):
+            raise SettingsError(f"{name} must be an http or https URL without user, query and fragment.")
+        return value
+
+    def secret(self, name: str) -> str | None:
+        path = self.optional(f"{name}_FILE")
+        if path is None:
+            return self.optional(name)
+        try:
+            return Path(path).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise SettingsError(f"{name}_FILE names a file that cannot be read: {error.strerror}.") from error
+
+    def integer(self, name: str, default: int, least: int = 1) -> int:
+        value = self.text(name, str(default))
+        if not value.isdecimal() or int(value) < least:
+            raise SettingsError(f"{name} must be a whole number from {least}, got {value!r}.")
+        return int(value)
+
+    def seconds(self, name: str, default: float) -> timedelta:
+        value = self.text(name, str(default))
+        try:
+            seconds = float(value)
+        except ValueError as error:
+            raise SettingsError(f"{name} must be a number of seconds, got {value!r}.") from error
+        if not 0 < seconds < 86400 * 30:
+            raise SettingsError(f"{name} must be between 0 and 30 days in seconds, got {value!r}.")
+        return timedelta(seconds=seconds)

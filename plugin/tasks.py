@@ -1,0 +1,55 @@
+"""Celery tasks: an id in, one service call.
+
+The database says what is to be done, so a task that runs twice is harmless.
+"""
+
+from celery import Task, shared_task
+
+from fhir_adapter.errors import FhirUnavailableError
+from plugin.services import analysis, delivery, intake, subscriptions
+from plugin.services.ports import Services
+
+
+def _services(task: Task) -> Services:
+    """What the worker's factory built; see plugin.bootstrap."""
+    services: Services = task.app.qfl_services()
+    return services
+
+
+@shared_task(name="qfl.analyse", bind=True)
+def analyse(self: Task, analysis_id: str) -> None:
+    """Run one analysis."""
+    analysis.analyse_study(_services(self), analysis_id=analysis_id)
+
+
+@shared_task(name="qfl.deliver", bind=True)
+def deliver(self: Task, analysis_id: str) -> None:
+    """Send one analysis' due deliveries."""
+    delivery.deliver_results(_services(self), analysis_id=analysis_id)
+
+
+@shared_task(
+    name="qfl.search_studies", bind=True, autoretry_for=(FhirUnavailableError,), retry_backoff=5, max_retries=8
+)
+def search_studies(self: Task, subscription: str) -> None:
+    """Search the EHR for studies that no notification told."""
+    intake.search_studies(_services(self), subscription=subscription)
+
+
+@shared_task(name="qfl.requeue_stalled", bind=True)
+def requeue_stalled(self: Task) -> None:
+    """Queue the work that lost its worker, its message or its turn."""
+    services = _services(self)
+    now = services.clock()
+    for analysis_id in services.store.stalled(now=now):
+        services.queue.analyse(analysis_id)
+    for analysis_id in services.store.due_deliveries(now=now):
+        services.queue.deliver(analysis_id)
+
+
+@shared_task(name="qfl.recover_events", bind=True)
+def recover_events(self: Task) -> None:
+    """Re-activate subscriptions that the EHR gave up, and search for what they missed."""
+    services = _services(self)
+    for name in subscriptions.check_subscriptions(services):
+        intake.search_studies(services, subscription=name)

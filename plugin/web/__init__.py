@@ -1,0 +1,1 @@
+"""The web process: FHIR hooks, pages, API, health and metrics."""

@@ -1,0 +1,145 @@
+"""The product, from outside: its commands, its processes and its API."""
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from sandbox.demo.errors import ProcessDiedError
+from sandbox.demo.hospital import Hospital
+from sandbox.demo.processes import Processes
+from sandbox.demo.state import secret_file
+from sandbox.serving import LOOPBACK
+
+USERNAME = "radiologist"
+DISPLAY_NAME = "Demo Radiologist"
+
+_QFL = str(Path(sys.executable).parent / "qfl")
+_READY_TIMEOUT_S = 90
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the analysis of a study is, as the product's API tells.
+
+    Attributes:
+        fraction: Of the step, 0 to 1.
+        seconds: By finished step.
+    """
+
+    state: str
+    step: str | None
+    fraction: float
+    reason: str | None
+    seconds: dict[str, float]
+
+
+def build_environment(folder: Path, hospital: Hospital, secrets: Mapping[str, Path], port: int) -> dict[str, str]:
+    """The environment of the product's processes; settings of another installation do not leak in.
+
+    Args:
+        folder: For its data.
+        hospital: What it is connected to.
+        secrets: Files with the EHR's token and the PACS's password, as "ehr" and "pacs".
+        port: Of its web process.
+    """
+    data = (folder / "product").absolute()
+    data.mkdir(parents=True, exist_ok=True)
+    url = f"http://{LOOPBACK}:{port}"
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith("QFL_") or name == "QFL_MODEL_DIR"
+    }
+    return inherited | {
+        "QFL_DATABASE_URL": f"sqlite:///{data / 'qfl.db'}",
+        "QFL_DATA_DIR": str(data),
+        "QFL_BROKER_URL": "filesystem://",
+        "QFL_FHIR_URL": hospital.fhir_url,
+        "QFL_FHIR_TOKEN_FILE": str(secrets["ehr"].absolute()),
+        "QFL_ARCHIVE_URL": hospital.dicomweb_url,
+        "QFL_ARCHIVE_USER": hospital.pacs.username,
+        "QFL_ARCHIVE_PASSWORD_FILE": str(secrets["pacs"].absolute()),
+        "QFL_SECRET_KEY_FILE": str(secret_file(data, "secret-key")),
+        "QFL_PUBLIC_URL": url,
+        "QFL_NOTIFICATION_URL": url,
+        "QFL_ORGANISATION": "Sandbox Hospital",
+        "QFL_HTTP_PORT": str(port),
+    }
+
+
+class Product:
+    """The product's processes and API.
+
+    Args:
+        processes: Start and stop them.
+        environment: From build_environment.
+    """
+
+    def __init__(self, processes: Processes, environment: Mapping[str, str]) -> None:
+        self._processes = processes
+        self._environment = environment
+        self.url = environment["QFL_PUBLIC_URL"]
+        self._api = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+
+    def migrate(self) -> None:
+        """Bring the database to the schema."""
+        self._run("migrate")
+
+    def start(self) -> None:
+        """Start web, worker and timer, and wait until the web process can serve."""
+        for name in ("web", "worker", "timer"):
+            self._processes.start(name, [_QFL, name], self._environment)
+        end = time.monotonic() + _READY_TIMEOUT_S
+        while time.monotonic() < end:
+            self._processes.check()
+            try:
+                if self._api.get("/readyz").status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass  # it does not listen yet
+            time.sleep(_POLL_S)
+        raise ProcessDiedError(f"web did not get ready within {_READY_TIMEOUT_S} s", log=self._processes.log("web"))
+
+    def add_radiologist(self, password: str, practitioner: str) -> None:
+        """Add the user, or give an earlier one the new password, and sign in to the API."""
+        options = ["--name", DISPLAY_NAME, "--role", "radiologist", "--practitioner", practitioner, "--password-stdin"]
+        self._run("users", "add", USERNAME, *options, given=password + "\n")
+        token = self._run("users", "token", USERNAME).strip()
+        self._api.headers["Authorization"] = f"Bearer {token}"
+
+    def subscribe(self, topic: str) -> None:
+        """Have the EHR announce studies by an id-only topic subscription."""
+        self._run("subscriptions", "register", "imaging-studies", "--topic", topic, "--payload", "id-only")
+
+    def progress(self, study_instance_uid: str) -> Progress | None:
+        """How far the analysis is; None while there is none, or while the API does not answer."""
+        try:
+            answer = self._api.get("/api/analyses", params={"study_instance_uid": study_instance_uid})
+        except httpx.TransportError:
+            return None
+        if answer.status_code != 200:
+            return None
+        analyses = [item for item in answer.json()["analyses"] if item["state"] != "duplicate"]
+        return _parse_progress(analyses[0]) if analyses else None
+
+    def _run(self, *arguments: str, given: str = "") -> str:
+        return self._processes.run("commands", [_QFL, *arguments], self._environment, given)
+
+
+def _parse_progress(analysis: dict[str, Any]) -> Progress:
+    seconds: dict[str, float] = {}
+    for step in analysis.get("steps", []):
+        if step["seconds"] is not None:
+            seconds[step["step"]] = seconds.get(step["step"], 0.0) + float(step["seconds"])
+    return Progress(
+        state=analysis["state"],
+        step=analysis.get("step"),
+        fraction=float(analysis.get("progress") or 0.0),
+        reason=analysis.get("reason"),
+        seconds=seconds,
+    )
