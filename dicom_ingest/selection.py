@@ -82,7 +82,8 @@ def _recognise_all(series: Sequence[Series]) -> tuple[list[_Candidate], dict[str
         recognition = recognise(each.header)
         if recognition.contrast is None:
             reasons[each.series_instance_uid] = recognition.reason
-        elif each.number_of_instances < _MIN_INSTANCES:
+        elif each.number_of_instances < _MIN_INSTANCES and recognition.contrast is not MrContrast.T1CE:
+            # The reference is kept, so that what is said of the study is that it is incomplete, not that it is missing.
             reasons[each.series_instance_uid] = (
                 f"Recognised as {_NAMES[recognition.contrast]}, but it has only {each.number_of_instances} image(s)."
             )
@@ -92,6 +93,7 @@ def _recognise_all(series: Sequence[Series]) -> tuple[list[_Candidate], dict[str
 
 
 _PREFERENCES = (
+    "enough images",
     "more evidence",
     "acquired in 3D",
     "more images",
@@ -106,6 +108,7 @@ def _rank(candidate: _Candidate) -> tuple[float | str, ...]:
     header = candidate.series.header
     series_number = number(header, "SeriesNumber")
     return (
+        candidate.series.number_of_instances < _MIN_INSTANCES,
         -candidate.recognition.points,
         "3D" not in texts(header, "MRAcquisitionType"),
         -candidate.series.number_of_instances,

@@ -41,7 +41,8 @@ def build_measurement_report(
     """Build a measurement report: complete, unverified, preliminary, until a radiologist has reviewed it.
 
     A region with a segment is a volumetric ROI that refers to it (TID 1411); a union of segments has no segment to
-    refer to and is a group of measurements (TID 1501).
+    refer to and is a group of measurements (TID 1501). Referring to several segments at once would be valid too, but
+    readers take the first one and show the union's volume as that segment's.
 
     Args:
         sources: The segmented series.

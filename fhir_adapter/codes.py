@@ -46,7 +46,7 @@ VERIFIER = Coding(f"{_TERMINOLOGY}/provenance-participant-type", "verifier", "Ve
 ACCESSION = Coding("http://terminology.hl7.org/CodeSystem/v2-0203", "ACSN", "Accession ID")
 
 # Audit (IHE BALP)
-REST = Coding(f"{_TERMINOLOGY}/audit-event-type", "rest", "Restful Operation")
+REST = Coding(f"{_TERMINOLOGY}/audit-event-type", "rest", "RESTful Operation")
 SOURCE_ROLE = Coding(DCM, "110153", "Source Role ID")
 DESTINATION_ROLE = Coding(DCM, "110152", "Destination Role ID")
 INFORMATION_RECIPIENT = Coding(f"{_TERMINOLOGY}/v3-ParticipationType", "IRCP", "information recipient")

@@ -1,5 +1,6 @@
 """The composition root: Settings to adapters to Services. The only place that names an adapter."""
 
+import logging
 from datetime import UTC, datetime
 from functools import cache
 
@@ -21,11 +22,16 @@ def build_celery(settings: Settings) -> Celery:
     app = create_celery(settings.work, settings.data_dir)
     app.qfl_services = cache(lambda: build_services(settings, app))
     app.conf.imports = ("plugin.tasks",)
+    # Two lines for each tick of the timer would bury what matters.
+    for chatter in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):
+        logging.getLogger(chatter).setLevel(logging.WARNING)
     return app
 
 
 def build_services(settings: Settings, celery: Celery | None = None) -> Services:
     """Everything the use cases work with. Nothing is connected and no model is loaded yet."""
+    # It logs whole URLs at INFO, and a search's URL can name a patient.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     return Services(
         site=_site(settings),
         store=SqlAnalysisStore(sql_engine.connect(settings.database_url), hint_interval=settings.work.lease),

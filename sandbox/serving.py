@@ -58,7 +58,7 @@ def read_or_create_secret(path: Path) -> str:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(24))
+        path.write_text(secrets.token_urlsafe(12))
     secret = path.read_text().strip()
     if not secret:
         raise ValueError(f"expected a secret in {path}, got an empty file: delete it or write one")

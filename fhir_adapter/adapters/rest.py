@@ -2,17 +2,16 @@
 
 import json
 import re
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import httpx
 
+from fhir_adapter.adapters.outcomes import error_for, status_code
 from fhir_adapter.elements import Element
 from fhir_adapter.errors import (
-    FhirConflictError,
-    FhirNotFoundError,
     FhirRefusedError,
-    FhirServerError,
     FhirTooLargeError,
     FhirUnavailableError,
     MalformedResourceError,
@@ -27,8 +26,6 @@ _MOST_PAGES = 100
 _RESOURCE_TYPE = re.compile(r"[A-Z][A-Za-z]{1,63}")
 # Type/id/$operation?name=value: no scheme, no host, no way up.
 _OPERATION = re.compile(r"(?:[A-Z][A-Za-z]+/)?(?:[A-Za-z0-9\-]{1,64}/)?(?:\$[a-z\-]+|metadata)(?:\?[\w\-=&%.$:|,+]*)?")
-_QUOTED = re.compile("(['\"]).*?\\1|[0-9]{4,}", re.DOTALL)
-_MOST_DIAGNOSTICS = 300
 
 
 class FhirRestStore:
@@ -68,6 +65,8 @@ class FhirRestStore:
             auth=auth,
             timeout=timeout_s,
             transport=transport,
+            # The machine's own certificates, a hospital's own authority among them.
+            verify=ssl.create_default_context(),
             follow_redirects=False,
             trust_env=False,
             # An encoded answer could be small on the wire and huge in memory.
@@ -125,7 +124,7 @@ class FhirRestStore:
         for index, (status, response) in enumerate(statuses):
             if not status.startswith("2"):
                 outcome = response.fields.get("outcome")
-                raise _error_for(_status_code(status), f"transaction entry {index}", outcome, {})
+                raise error_for(status_code(status), f"transaction entry {index}", outcome, {})
         return answer
 
     def operation(self, path: str) -> Resource:
@@ -216,7 +215,7 @@ class FhirRestStore:
                 f"{what}: no answer from the FHIR server ({type(error).__name__}). Check that it runs and is reachable."
             ) from error
         if not response.is_success:
-            raise _error_for(response.status_code, what, _parsed(body), response.headers)
+            raise error_for(response.status_code, what, _parsed(body), response.headers)
         return response, body
 
     def _limited(self, response: httpx.Response, what: str) -> bytes:
@@ -262,50 +261,6 @@ def _children(page: Resource, name: str) -> list[Resource]:
         return [child.fields for child in Element.of(page, "Bundle").children(name)]
     except MalformedResourceError as error:
         raise FhirRefusedError(f"Expected a searchset Bundle. {error}") from error
-
-
-def _error_for(status: int, what: str, outcome: object, headers: Mapping[str, str]) -> FhirServerError:
-    message = f"{what}: HTTP {status}. {_diagnostics(outcome)}".rstrip()
-    match status:
-        case 404 | 410:
-            return FhirNotFoundError(message)
-        case 409 | 412:
-            return FhirConflictError(message)
-        case 429 | 408:
-            return FhirUnavailableError(message, retry_after_s=_retry_after_s(headers))
-        case _ if status >= httpx.codes.INTERNAL_SERVER_ERROR:
-            return FhirUnavailableError(message, retry_after_s=_retry_after_s(headers))
-        case _ if httpx.codes.is_redirect(status):
-            return FhirRefusedError(f"{message} Redirects are not followed; configure the URL it leads to.")
-    return FhirRefusedError(message, status=status)
-
-
-def _status_code(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() else httpx.codes.INTERNAL_SERVER_ERROR
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds of a Retry-After header; its other form, a date, depends on two clocks and is not used."""
-    value = headers.get("Retry-After", "").strip()
-    return float(value) if value.isascii() and value.isdigit() and len(value) < 8 else None
-
-
-def _diagnostics(outcome: object) -> str:
-    """What an OperationOutcome says, without what it quotes: quoted values come from resources and may be PHI."""
-    try:
-        issues = Element.of(outcome, "outcome").children("issue")
-        told = [_issue(issue) for issue in issues[:5]]
-    except MalformedResourceError:
-        return ""
-    return "; ".join(told)[:_MOST_DIAGNOSTICS]
-
-
-def _issue(issue: Element) -> str:
-    details = issue.child("details")
-    words = issue.text("diagnostics") or (details.text("text") if details else None) or ""
-    expressions = issue.fields.get("expression")
-    places = [one for one in expressions if isinstance(one, str)] if isinstance(expressions, list) else []
-    return " ".join(part for part in (issue.text("code"), _QUOTED.sub("...", words), *places) if part)
 
 
 def _without_ids(path: str) -> str:

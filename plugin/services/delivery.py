@@ -12,6 +12,7 @@ from dicom_ingest.comparison import check_stored
 from dicom_ingest.errors import InstanceNotFoundError
 from dicom_ingest.instances import parse_instance
 from fhir_adapter.model import Review, ReviewDecision, Reviewer
+from fhir_adapter.outgoing import check_created
 from fhir_adapter.ports import Resource
 from fhir_adapter.reports import build_result_bundle, result_search_parameters
 from fhir_adapter.reviews import build_review_bundle, is_reviewed, result_references
@@ -107,7 +108,9 @@ def _send_report(services: Services, analysis: Analysis) -> Mapping[str, Any]:
             name: _artefact(services, analysis, name).content
             for name in ("seg.dcm", "sr.dcm", "report.html", "report.pdf")
         }
-        services.fhir.transact(build_result_bundle(result_content(services, analysis, files)))
+        bundle = build_result_bundle(result_content(services, analysis, files))
+        check_created(bundle)
+        services.fhir.transact(bundle)
         earlier = _find_report(services, analysis)
     if earlier is None:
         raise ReportNotFoundError("The EHR accepted the report's transaction, but does not find the report.")

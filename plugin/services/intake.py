@@ -85,7 +85,7 @@ def _take(services: Services, subscription: str, notification: Notification) -> 
         _take_event(services, subscription, event)
     announced = notification.events_since_start if notification.events_since_start is not None else highest
     missed = announced is not None and announced > max(before or 0, highest or 0)
-    gap = bool(numbers) and before is not None and min(numbers) > before + 1
+    gap = bool(numbers) and min(numbers) > (before or 0) + 1
     silent = any(event.imaging_study_reference is None for event in notification.events)
     if missed or gap or silent or notification.kind is NotificationKind.CHANGED:
         services.queue.search_studies(subscription)

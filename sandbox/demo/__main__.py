@@ -62,9 +62,12 @@ def main(once: bool, as_json: bool, port: int, subject: str, keep: Path | None, 
         sys.exit(1)
     except KeyboardInterrupt:
         display.say("Stopped.")
-        sys.exit(130 if once else 0)
-    if is_temporary:
+        exit_code = 130 if once else 0
+    else:
+        exit_code = 0
+    if is_temporary:  # kept only when there is something to find out
         shutil.rmtree(folder)
+    sys.exit(exit_code)
 
 
 def _run(plan: Plan, display: Display, *, once: bool, as_json: bool) -> None:

@@ -21,15 +21,10 @@ _REGIONS = {"whole_tumour": "Whole tumour", "tumour_core": "Tumour core", "enhan
 
 
 class Display:
-    """The demo's words to the person in front of it.
+    """The demo's words to the person in front of it."""
 
-    Args:
-        quiet: Nothing but errors.
-    """
-
-    def __init__(self, *, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, quiet=quiet, highlight=False)
-        self._errors = Console(stderr=True, highlight=False)
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False)
 
     def say(self, text: str) -> None:
         """One line; markup is allowed, so the caller escapes what comes from outside."""
@@ -66,10 +61,10 @@ class Display:
     def tell_failure(self, error: DemoError) -> None:
         """Say what went wrong and what to read."""
         state = f" [dim](analysis: {escape(error.state)})[/]" if error.state else ""
-        self._errors.print(f"[bold red]The demo failed:[/] {escape(str(error))}{state}")
+        self.console.print(f"[bold red]The demo failed:[/] {escape(str(error))}{state}")
         if error.log is not None:
-            self._errors.print(f"Read {escape(str(error.log))}; its end:")
-            self._errors.print(escape(tail(error.log)), style="dim")
+            self.console.print(f"Read {escape(str(error.log))}; its end:")
+            self.console.print(escape(tail(error.log)), style="dim")
 
     def tell_outcome(self, outcome: Outcome) -> None:
         """Show what arrived where, what was measured and how good it is."""
@@ -85,9 +80,9 @@ class Display:
     def tell_addresses(self, running: Running, folder: str) -> None:
         """Show where to look and how to sign in."""
         hospital = running.hospital
-        table = Table("Where", "Address", "User", "Password", title="Look around", title_justify="left")
+        table = Table("Look around", "Address", "User", "Password", box=None)
         rows = (
-            ("Worklist and review", running.product.url, USERNAME, running.password),
+            ("Worklist", running.product.url, USERNAME, running.password),
             ("Sandbox EHR", hospital.ehr.home, hospital.ehr.username, hospital.ehr.password),
             ("Sandbox PACS", hospital.pacs.home, hospital.pacs.username, hospital.pacs.password),
         )
@@ -99,7 +94,8 @@ class Display:
 
 def _arrival_table(outcome: Outcome) -> Table:
     findings = outcome.findings
-    table = Table("What", "Where", "Identifier", title="What arrived", title_justify="left")
+    table = Table("What", "Where", title="What arrived", title_justify="left")
+    table.add_column("Identifier", overflow="fold")
     for name, found in (("DICOM SEG", findings.seg), ("DICOM SR", findings.sr)):
         table.add_row(name, "PACS", found.sop_instance_uid if found else "[red]missing[/]")
     for resource in (findings.report, findings.provenance):
@@ -114,23 +110,18 @@ def _arrival_table(outcome: Outcome) -> Table:
 def _measurement_table(observations: tuple[Resource, ...]) -> Table:
     table = Table("Observation in the EHR", title="Measurements", title_justify="left")
     table.add_column("Value", justify="right")
+    table.add_column("Parts")
     for observation in observations:
-        for name, quantity in _quantities(observation):
-            unit = quantity.get("unit", quantity.get("code", ""))
-            table.add_row(escape(name), escape(f"{quantity.get('value')} {unit}"))
+        parts = [(_text(part.get("code", {})), part.get("valueQuantity")) for part in observation.get("component", [])]
+        told = ", ".join(f"{name} {_amount(quantity)}" for name, quantity in parts if quantity)
+        quantity = observation.get("valueQuantity")
+        value = _amount(quantity) if quantity else _text(observation.get("valueCodeableConcept", {}))
+        table.add_row(escape(_text(observation.get("code", {}))), escape(value), escape(told))
     return table
 
 
-def _quantities(observation: Resource) -> Iterator[tuple[str, Resource]]:
-    """An Observation's own quantity and those of its components, each with a name."""
-    name = _text(observation.get("code", {}))
-    site = _text(observation.get("valueCodeableConcept", {}))
-    full_name = ", ".join(part for part in (name, site) if part)
-    if "valueQuantity" in observation:
-        yield full_name, observation["valueQuantity"]
-    for component in observation.get("component", []):
-        if "valueQuantity" in component:
-            yield f"{full_name}: {_text(component.get('code', {}))}", component["valueQuantity"]
+def _amount(quantity: Resource) -> str:
+    return f"{quantity.get('value')} {quantity.get('unit', quantity.get('code', ''))}"
 
 
 def _text(concept: Resource) -> str:
@@ -139,7 +130,7 @@ def _text(concept: Resource) -> str:
 
 
 def _dice_table(outcome: Outcome) -> Table:
-    table = Table("Region", title=f"Agreement with {outcome.subject.id}'s own label", title_justify="left")
+    table = Table("Region", title="Agreement with the label", title_justify="left")
     table.add_column("Dice", justify="right")
     for region, value in outcome.dice.items():
         table.add_row(_REGIONS.get(region, region), f"{value:.3f}")

@@ -82,24 +82,29 @@ class Hospital:
         boundary = secrets.token_hex(16)
         headers = {"Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}'}
         path = f"studies/{visit.study_instance_uid}"
-        answer = self._dicomweb.post(path, content=_framed(instances, boundary), headers=headers)
+        answer = _ask(self._dicomweb, "POST", path, content=_framed(instances, boundary), headers=headers)
         if answer.status_code != 200:
             raise HospitalError(f"the PACS answered {answer.status_code} to the MRI series")
         return len(instances)
 
-    def register(self, subject: Subject, visit: Visit) -> str:
-        """Tell the EHR of patient, order and study in one transaction; gives the ImagingStudy's reference."""
+    def register(self, subject: Subject, visit: Visit) -> tuple[str, bool]:
+        """Tell the EHR of patient, order and study in one transaction.
+
+        Returns:
+            The ImagingStudy's reference, and whether it is new, so that the EHR announces it.
+        """
         bundle = build_registration(subject, visit, self.dicomweb_url)
-        answer = self._fhir.post("", json=bundle, headers=_FHIR_JSON)
+        answer = _ask(self._fhir, "POST", "", json=bundle, headers=_FHIR_JSON)
         if answer.status_code != 200:
             raise HospitalError(f"the EHR answered {answer.status_code} to the registration")
-        locations = [entry["response"]["location"] for entry in answer.json()["entry"]]
-        return str(next(place for place in locations if place.startswith("ImagingStudy/"))).split("/_history/")[0]
+        responses = [entry["response"] for entry in answer.json()["entry"]]
+        study = next(response for response in responses if response["location"].startswith("ImagingStudy/"))
+        return study["location"].split("/_history/")[0], study["status"].startswith("201")
 
     def employ_radiologist(self, name: str) -> str:
         """Give the EHR a Practitioner who may read studies; gives the reference."""
         practitioner = {"resourceType": "Practitioner", "id": _RADIOLOGIST_ID, "active": True, "name": [{"text": name}]}
-        answer = self._fhir.put(f"Practitioner/{_RADIOLOGIST_ID}", json=practitioner, headers=_FHIR_JSON)
+        answer = _ask(self._fhir, "PUT", f"Practitioner/{_RADIOLOGIST_ID}", json=practitioner, headers=_FHIR_JSON)
         if not answer.is_success:
             raise HospitalError(f"the EHR answered {answer.status_code} to the Practitioner")
         return f"Practitioner/{_RADIOLOGIST_ID}"
@@ -128,14 +133,14 @@ class Hospital:
     def read_instance(self, study_instance_uid: str, found: DicomObject) -> bytes:
         """Retrieve one instance."""
         path = f"studies/{study_instance_uid}/series/{found.series_instance_uid}/instances/{found.sop_instance_uid}"
-        answer = self._dicomweb.get(path, headers={"Accept": "application/dicom"})
+        answer = _ask(self._dicomweb, "GET", path, headers={"Accept": "application/dicom"})
         if answer.status_code != 200:
             raise HospitalError(f"the PACS answered {answer.status_code} for instance {found.sop_instance_uid}")
         return answer.content
 
     def _find_object(self, study_instance_uid: str, modality: str) -> DicomObject | None:
         parameters = {"Modality": modality, "includefield": "ContentDate,ContentTime"}
-        answer = self._dicomweb.get(f"studies/{study_instance_uid}/instances", params=parameters)
+        answer = _ask(self._dicomweb, "GET", f"studies/{study_instance_uid}/instances", params=parameters)
         if answer.status_code == 204:
             return None
         if answer.status_code != 200:
@@ -145,7 +150,7 @@ class Hospital:
         return DicomObject(_value(newest, "0020000E"), _value(newest, "00080018"))
 
     def _search(self, resource_type: str, **parameters: str) -> list[Resource]:
-        answer = self._fhir.get(resource_type, params={**parameters, "_sort": "-_lastUpdated"})
+        answer = _ask(self._fhir, "GET", resource_type, params={**parameters, "_sort": "-_lastUpdated"})
         if answer.status_code != 200:
             raise HospitalError(f"the EHR answered {answer.status_code} to a search for {resource_type}")
         return [entry["resource"] for entry in answer.json().get("entry", [])]
@@ -158,11 +163,18 @@ class Hospital:
             if reference in seen or not reference.startswith("Observation/"):
                 continue
             seen.add(reference)
-            answer = self._fhir.get(reference)
+            answer = _ask(self._fhir, "GET", reference)
             if answer.status_code == 200:
                 observation: Resource = answer.json()
                 waiting += [member.get("reference", "") for member in observation.get("hasMember", [])]
                 yield observation
+
+
+def _ask(client: httpx.Client, method: str, path: str, **options: Any) -> httpx.Response:
+    try:
+        return client.request(method, path, **options)
+    except httpx.HTTPError as error:
+        raise HospitalError(f"no answer from {client.base_url}: {type(error).__name__}") from error
 
 
 def _framed(instances: list[bytes], boundary: str) -> Iterable[bytes]:

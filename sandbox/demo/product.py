@@ -116,16 +116,25 @@ class Product:
         """Have the EHR announce studies by an id-only topic subscription."""
         self._run("subscriptions", "register", "imaging-studies", "--topic", topic, "--payload", "id-only")
 
-    def progress(self, study_instance_uid: str) -> Progress | None:
-        """How far the analysis is; None while there is none, or while the API does not answer."""
-        try:
-            answer = self._api.get("/api/analyses", params={"study_instance_uid": study_instance_uid})
-        except httpx.TransportError:
-            return None
-        if answer.status_code != 200:
-            return None
-        analyses = [item for item in answer.json()["analyses"] if item["state"] != "duplicate"]
-        return _parse_progress(analyses[0]) if analyses else None
+    def progress(self, study_instance_uid: str, imaging_study: str) -> Progress | None:
+        """How far the analysis is; None while there is none, or while the API does not answer.
+
+        Args:
+            study_instance_uid: Which the product knows once it has read the study.
+            imaging_study: The reference that it knows from the beginning.
+        """
+        for parameters in ({"study_instance_uid": study_instance_uid}, {}):
+            try:
+                answer = self._api.get("/api/analyses", params=parameters)
+            except httpx.TransportError:
+                return None
+            if answer.status_code != 200:
+                return None
+            for analysis in answer.json()["analyses"]:
+                known_as = (analysis.get("study_instance_uid"), analysis.get("imaging_study_reference"))
+                if analysis["state"] != "duplicate" and (study_instance_uid in known_as or imaging_study in known_as):
+                    return _parse_progress(analysis)
+        return None
 
     def _run(self, *arguments: str, given: str = "") -> str:
         return self._processes.run("commands", [_QFL, *arguments], self._environment, given)

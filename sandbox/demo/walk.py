@@ -19,7 +19,8 @@ TOPIC = "http://sandbox-ehr.example/SubscriptionTopic/imaging-study-available"
 
 _SUBSCRIPTION_TIMEOUT_S = 30
 _POLL_S = 0.5
-_FINISHED_OTHERWISE = frozenset({"not-analysable", "failed", "undelivered", "rejected"})
+_FINISHED_OTHERWISE = frozenset({"not-analysable", "failed", "undelivered"})
+_OPEN = frozenset({"queued", "running", "publishing"})
 
 
 def start_everything(plan: Plan, processes: Processes, display: Display) -> Running:
@@ -86,7 +87,9 @@ def walk(plan: Plan, running: Running, processes: Processes, display: Display) -
         hospital.store_images(subject, visit)
     with display.step("Study into the EHR (FHIR transaction); the EHR announces it"):
         begun = time.monotonic()
-        imaging_study = hospital.register(subject, visit)
+        imaging_study, is_new = hospital.register(subject, visit)
+    if not is_new:
+        display.say("  The EHR has known this study since an earlier start: what came of it then is shown.")
     findings, progress = _wait_for_results(plan, running, processes, display, visit, imaging_study)
     seconds = {"total": time.monotonic() - begun, **progress.seconds}
     if findings.seg is None:
@@ -107,18 +110,20 @@ def _wait_for_results(
     with display.analysis() as show:
         while time.monotonic() < end:
             processes.check()
-            progress = running.product.progress(visit.study_instance_uid) or progress
+            progress = running.product.progress(visit.study_instance_uid, imaging_study) or progress
             findings = running.hospital.find(visit.study_instance_uid, imaging_study)
             show(progress, findings)
             if progress and progress.state in _FINISHED_OTHERWISE:
                 reason = progress.reason or "no reason given"
                 raise LoopNotClosedError(reason, log=processes.log("worker"), state=progress.state)
-            # The API counts the steps; the last one ends a moment after its last write.
-            if findings.is_complete and progress and progress.state not in {"queued", "running", "publishing"}:
+            # The product may say so a moment after its last write.
+            if findings.is_complete and progress and progress.state not in _OPEN:
                 return findings, progress
             time.sleep(_POLL_S)
     state = progress.state if progress else "not announced"
-    message = f"no result after {plan.timeout_s:.0f} s; missing: {_missing(running, visit, imaging_study)}"
+    said = f"; the product says: {progress.reason}" if progress and progress.reason else ""
+    missing = _missing(running, visit, imaging_study)
+    message = f"no result after {plan.timeout_s:.0f} s; missing: {missing}{said}"
     raise LoopNotClosedError(message, log=processes.log("worker"), state=state)
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections import Counter
 from typing import Any
 
 from flask import Blueprint, Response, abort, current_app, render_template
@@ -82,6 +83,12 @@ def who(reference: Any) -> str:
     return str(reference.get("reference") or reference.get("identifier", {}).get("value", ""))
 
 
+def by_type(references: list[Resource]) -> list[tuple[str, int]]:
+    """How many References lead to which resource type."""
+    plain = [reference.get("reference", "").split("/_history/")[0] for reference in references]
+    return sorted(Counter(text.split("/")[-2] for text in plain if "/" in text).items())
+
+
 def value_of(observation: Resource) -> str:
     """An Observation's value, with its unit."""
     quantity = observation.get("valueQuantity")
@@ -96,6 +103,7 @@ pages.add_app_template_filter(text_of, "text_of")
 pages.add_app_template_filter(name_of, "name_of")
 pages.add_app_template_filter(who, "who")
 pages.add_app_template_filter(value_of, "value_of")
+pages.add_app_template_filter(by_type, "by_type")
 
 
 @pages.get("/")

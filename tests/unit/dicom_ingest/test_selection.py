@@ -101,6 +101,14 @@ def test_a_series_of_one_image_is_no_volume() -> None:
     assert "only 1 image" in reasons(selection)["1.1.3"]
 
 
+def test_a_reference_of_one_image_is_kept_unless_there_is_a_better_one() -> None:
+    lone = series("1.1.2", "AX T1 POST", instances=1, ContrastBolusAgent="Gd")
+    assert uids(choose_series([lone])) == {T1CE: "1.1.2"}
+    selection = choose_series([lone, STUDY[5]])
+    assert uids(selection) == {T1CE: "1.1.6"}
+    assert "enough images" in reasons(selection)["1.1.2"]
+
+
 def test_refuses_study_without_mr() -> None:
     with pytest.raises(NotMagneticResonanceError, match="CT, SR"):
         choose_series([series("1.1.1", "HEAD", modality="CT"), STUDY[6]])

@@ -106,6 +106,11 @@ def test_a_gap_in_the_numbers_has_the_ehr_searched(hospital: WholeHospital) -> N
     assert ("search", "main") in hospital.queue.hints
 
 
+def test_a_first_event_that_got_lost_has_the_ehr_searched(hospital: WholeHospital) -> None:
+    notify(hospital, event(2))
+    assert ("search", "main") in hospital.queue.hints
+
+
 def test_a_heartbeat_that_knows_of_more_events_has_the_ehr_searched(hospital: WholeHospital) -> None:
     notify(hospital, event(1))
     hospital.queue.hints.clear()
