@@ -115,8 +115,8 @@ def software_versions(algorithm: Algorithm) -> list[str]:
 
 
 def model_version(algorithm: Algorithm) -> str:
-    """The model version as an LO value: a SHA-256 in hexadecimal leaves no room for its prefix."""
-    return long_string(algorithm.version.removeprefix("sha256:"))
+    """The model version as an LO value, which just holds a SHA-256 in hexadecimal."""
+    return long_string(algorithm.version)
 
 
 def long_string(value: str) -> str:

@@ -121,7 +121,7 @@ def _card(model: Model) -> dict[str, Any]:
 
 def _version(weights: bytes, card: Mapping[str, Canonical]) -> str:
     parts = {key: card[key] for key in ("label_map", "network", "preprocessing", "decision")}
-    return "sha256:" + digest({"weights_sha256": hashlib.sha256(weights).hexdigest(), **parts})
+    return digest({"weights_sha256": hashlib.sha256(weights).hexdigest(), **parts})
 
 
 def _read(path: Path) -> bytes:

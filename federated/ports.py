@@ -29,7 +29,8 @@ class ModelIdentity:
     """Which model it is.
 
     Attributes:
-        version: "sha256:" and the digest of weights + preprocessing + label map; the same string everywhere.
+        version: SHA-256 over weights + preprocessing + label map, 64 hexadecimal digits (as many as a DICOM LO holds);
+            the same string everywhere.
         contrasts: The channels it reads, in order, e.g. ("T1", "T1ce", "T2", "FLAIR").
         label_map: Mask value to BraTS region name, e.g. {1: "necrotic and non-enhancing core", ...}.
     """

@@ -69,18 +69,9 @@ def web(threads: int) -> None:
     settings = load_settings()
     address = f"{settings.web.host}:{settings.web.port}"
     # One process: its metrics and its rate limits are whole. More replicas, not more processes, carry more load.
-    options = [
-        "--workers",
-        "1",
-        "--threads",
-        str(threads),
-        "--bind",
-        address,
-        "--timeout",
-        "60",
-        "--graceful-timeout",
-        "20",
-    ]
+    options = ["--workers", "1", "--threads", str(threads), "--bind", address]
+    # No control socket: it would lie in the user's home, where two installations meet.
+    options += ["--timeout", "60", "--graceful-timeout", "20", "--no-control-socket"]
     _become("gunicorn", *options, "--access-logfile", "-", "plugin.app:create_app_from_environment()")
 
 

@@ -7,10 +7,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dicom_ingest.selection import choose_series
 from pydicom.dataset import Dataset
 
 from dicom_ingest.model import MrContrast, Selection, Series, Volume
+from dicom_ingest.selection import choose_series
 from dicom_ingest.volume import assemble_volume, order_slices
 from federated.ports import Image, Prediction
 from governance.canonical import digest
@@ -93,8 +93,9 @@ def _analyse(run: Run) -> None:
 def _is_duplicate(run: Run, archived: Sequence[ArchivedSeries]) -> bool:
     """Fix what the analysis is about; end it when the same work was done, or is being done, under another id."""
     services, analysis = run.services, run.analysis
-    header = archived[0].series.header
-    study_instance_uid = archived[0].series.study_instance_uid
+    # Other objects of the study may be listed with hardly any attributes.
+    first = next((held.series for held in archived if held.series.modality == "MR"), archived[0].series)
+    header, study_instance_uid = first.header, first.study_instance_uid
     mr_series = sorted(held.series.series_instance_uid for held in archived if held.series.modality == "MR")
     model_version = services.segmenter().identity.version
     run.work_key = digest([study_instance_uid, mr_series, model_version])
@@ -103,7 +104,7 @@ def _is_duplicate(run: Run, archived: Sequence[ArchivedSeries]) -> bool:
         study_instance_uid=study_instance_uid,
         work_key=run.work_key,
         model_version=model_version,
-        patient=patient_of(archived[0].series),
+        patient=patient_of(first),
         accession_number=str(header.get("AccessionNumber", "") or "") or None,
         study_date=str(header.get("StudyDate", "") or "") or None,
         study_description=str(header.get("StudyDescription", "") or "") or None,

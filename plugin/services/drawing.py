@@ -20,6 +20,23 @@ Labels = npt.NDArray[np.uint8]
 Grey = npt.NDArray[np.uint8]
 
 
+def resize_labels(cut: Labels, size: tuple[int, int], box: tuple[int, int, int, int] | None = None) -> Labels:
+    """Bring labels (rows, columns) to a size (width, height), with smooth outlines.
+
+    Each region is interpolated for itself and the strongest wins: no gaps, no mixed labels.
+
+    Args:
+        box: The part that is taken: left, top, right, bottom, in pixels of the cut; all of it by default.
+    """
+    shown = np.array(sorted({0, *np.unique(cut).tolist()}), np.uint8)
+    weights = [
+        np.asarray(to_image((cut == label) * np.uint8(255)).resize(size, Image.Resampling.BILINEAR, box=box))
+        for label in shown
+    ]
+    resized: Labels = shown[np.argmax(weights, axis=0)]
+    return resized
+
+
 def with_contours(labels: Labels, *, width: int) -> Labels:
     """Double the labels, and add one within width px of another label, in the last two axes."""
     neighbours = (*[1] * (labels.ndim - 2), 2 * width + 1, 2 * width + 1)

@@ -8,7 +8,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,17 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from dicom_ingest.model import MrContrast, Volume
-from plugin.services.drawing import Grey, Labels, Rgb, colour_table, to_artefact, to_image, to_png, with_contours
+from plugin.services.drawing import (
+    Grey,
+    Labels,
+    Rgb,
+    colour_table,
+    resize_labels,
+    to_artefact,
+    to_image,
+    to_png,
+    with_contours,
+)
 from plugin.services.reading_grid import ReadingGrid, build_reading_grid, to_grey
 from plugin.services.slice_atlas import build_atlas
 from plugin.services.values import Artefact
@@ -219,16 +229,9 @@ def _write(draw: ImageDraw.ImageDraw, text: str, place: tuple[int, int], anchor:
 def _overlay(cut: Labels, colours: Mapping[int, Rgb], layout: _Layout) -> Image.Image:
     """Half-transparent regions with a solid contour, drawn at twice the size for smooth edges."""
     size = (2 * layout.size[0], 2 * layout.size[1])
-    shown = sorted({int(label) for label in np.unique(cut)} - {0})
-    # Each region is interpolated for itself and the strongest wins: smooth outlines, no gaps, no mixed labels.
-    weights = [_resized(cut == label, size, layout.box) for label in (0, *shown)]
-    enlarged = np.array([0, *shown], np.uint8)[np.argmax(weights, axis=0)]
+    enlarged = resize_labels(cut, size, layout.box)
     picture = Image.new("RGBA", (2 * PICTURE_PX, 2 * PICTURE_PX))
     picture.paste(
         to_image(colour_table(colours)[with_contours(enlarged, width=3)]), (2 * layout.corner[0], 2 * layout.corner[1])
     )
     return picture.reduce(2)
-
-
-def _resized(mask: npt.NDArray[np.bool_], size: tuple[int, int], box: tuple[int, int, int, int]) -> npt.NDArray[Any]:
-    return np.asarray(to_image(mask * np.uint8(255)).resize(size, Image.Resampling.BILINEAR, box=box))

@@ -9,12 +9,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from plugin.services.drawing import Grey, Labels, Rgb, colour_table, to_artefact, to_image, with_contours
+from plugin.services.drawing import Grey, Labels, Rgb, colour_table, resize_labels, to_artefact, to_image, with_contours
 from plugin.services.reading_grid import ReadingGrid
 from plugin.services.values import Artefact
 
 TILE_PX: Final = 256
 """The longest side of an atlas tile."""
+
+COARSEST_MM: Final = 1.0
+"""A tile's pixel is no larger where the tile's side allows it: a contour is one pixel wide and must hide little."""
 
 
 def build_atlas(
@@ -30,7 +33,7 @@ def build_atlas(
     slice_mm, row_mm, column_mm = grid.spacing_mm
     count, rows, columns = grid.shape
     height_mm, width_mm = rows * row_mm, columns * column_mm
-    mm_per_px = max(min(row_mm, column_mm), max(height_mm, width_mm) / TILE_PX)
+    mm_per_px = max(min(row_mm, column_mm, COARSEST_MM), max(height_mm, width_mm) / TILE_PX)
     tile = (max(1, round(width_mm / mm_per_px)), max(1, round(height_mm / mm_per_px)))
     per_row = min(count, ceil(sqrt(count * tile[1] / tile[0])))
     facts = {
@@ -45,26 +48,28 @@ def build_atlas(
         "tumour_area_mm2": [round(float(n) * row_mm * column_mm, 1) for n in np.count_nonzero(marked, axis=(1, 2))],
     }
     return [
-        *(to_artefact(f"atlas-{name}", to_image(_tiles(_shrunk(grey, tile), per_row))) for name, grey in greys.items()),
+        *(
+            to_artefact(f"atlas-{name}", to_image(_tiles(_resized_grey(grey, tile), per_row)))
+            for name, grey in greys.items()
+        ),
         to_artefact(
-            "atlas-overlay", _atlas_overlay(_tiles(with_contours(_nearest(marked, tile), width=1), per_row), colours)
+            "atlas-overlay", _atlas_overlay(_tiles(with_contours(_resized(marked, tile), width=1), per_row), colours)
         ),
         Artefact("atlas.json", "application/json", json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()),
     ]
 
 
-def _shrunk(grey: Grey, tile: tuple[int, int]) -> Grey:
+def _resized_grey(grey: Grey, tile: tuple[int, int]) -> Grey:
     if grey.shape[1:] == (tile[1], tile[0]):
         return grey
     return np.stack([np.asarray(to_image(cut).resize(tile, Image.Resampling.BILINEAR)) for cut in grey])
 
 
-def _nearest(marked: Labels, tile: tuple[int, int]) -> Labels:
-    rows, columns = (
-        ((np.arange(new) + 0.5) * (old / new)).astype(int)
-        for new, old in zip((tile[1], tile[0]), marked.shape[1:], strict=True)
-    )
-    return marked[:, rows[:, None], columns]
+def _resized(marked: Labels, tile: tuple[int, int]) -> Labels:
+    resized = np.zeros((len(marked), tile[1], tile[0]), np.uint8)
+    for index in np.flatnonzero(marked.any(axis=(1, 2))):
+        resized[index] = resize_labels(marked[index], tile)
+    return resized
 
 
 def _tiles(stack: npt.NDArray[np.uint8], per_row: int) -> npt.NDArray[np.uint8]:

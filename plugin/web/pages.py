@@ -21,7 +21,8 @@ PAGE_SIZE = 25
 EVENT_LIMIT = 200
 
 TABS: dict[str, tuple[str, tuple[AnalysisState, ...]]] = {
-    "all": ("All", tuple(AnalysisState)),
+    # The EHR announces a study again when our results become part of it; such repeats have a tab of their own.
+    "all": ("All studies", tuple(state for state in AnalysisState if state is not AnalysisState.DUPLICATE)),
     "review": ("Awaiting review", (AnalysisState.AWAITING_REVIEW,)),
     "open": ("In progress", (AnalysisState.QUEUED, AnalysisState.RUNNING, AnalysisState.PUBLISHING)),
     "attention": (
@@ -68,8 +69,7 @@ def _worklist_page() -> dict[str, Any]:
     text = request.args.get("text", "").strip()[:200]
     page = max(1, request.args.get("page", 1, type=int))
     store = current_services().store
-    states = None if tab == "all" else TABS[tab][1]
-    found = store.list_analyses(states=states, limit=PAGE_SIZE + 1, offset=(page - 1) * PAGE_SIZE, text=text)
+    found = store.list_analyses(states=TABS[tab][1], limit=PAGE_SIZE + 1, offset=(page - 1) * PAGE_SIZE, text=text)
     by_state = store.count_by_state()
     counts = {name: sum(by_state.get(state, 0) for state in members) for name, (_, members) in TABS.items()}
     return {

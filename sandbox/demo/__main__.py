@@ -19,7 +19,9 @@ from sandbox.demo.values import Plan
 from sandbox.demo.walk import describe, describe_failure, start_everything, walk
 from sandbox.patients import subject_ids
 
-DEFAULT_SUBJECT = "Brats18_TCIA01_499_1"
+DEFAULT_SUBJECT = "Brats18_TCIA02_370_1"
+"""The shipped model never saw this one; the others were among its training cases."""
+
 _STAYING_FOLDER = Path("var/demo")
 _POLL_S = 0.5
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -33,7 +35,13 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 @click.option("--once", is_flag=True, help="Stop after the loop has closed; exit 1 if it does not.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object on standard output.")
 @click.option("--port", default=0, help="Port of the product's pages.  [default: the last one, or a free one]")
-@click.option("--subject", type=click.Choice(subject_ids()), default=DEFAULT_SUBJECT, show_default=True)
+@click.option(
+    "--subject",
+    type=click.Choice(subject_ids()),
+    default=DEFAULT_SUBJECT,
+    show_default=True,
+    help="Whose MRI. The shipped model never saw the default one; it was trained on the others.",
+)
 @click.option(
     "--keep",
     type=click.Path(file_okay=False, path_type=Path),

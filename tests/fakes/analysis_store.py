@@ -254,6 +254,7 @@ class InMemoryStore:
                 raise LeaseLostError(f"analysis {analysis_id}: expected owner {owner}, another worker holds it now")
             row.owner, row.lease_until = None, None
             row.artefacts = {artefact.name: artefact for artefact in artefacts}
+            row.steps.append(StepRecord(Step.DELIVER, row.analysis.attempt, now, None))
             for kind, destination in deliveries:
                 self._add_delivery(analysis_id, kind, destination, now)
             self._change(
@@ -353,6 +354,11 @@ class InMemoryStore:
             row = self._rows[outgoing.delivery.analysis_id]
             states = [delivery.state for delivery in self.deliveries(row.analysis.id)]
             sent = states.count(DeliveryState.SENT) / len(states)
+            if sent == 1:
+                row.steps = [
+                    replace(step, finished_at=now) if step.step is Step.DELIVER and not step.finished_at else step
+                    for step in row.steps
+                ]
             self._change(row, now, state=_state_with(row.analysis, states), progress=sent)
 
     def due_deliveries(self, *, now: datetime) -> Sequence[str]:

@@ -11,7 +11,7 @@ NOW = datetime(2026, 11, 22, 10, 11, 12, 345678, tzinfo=UTC)
 
 ALGORITHM = Algorithm(
     name="QFL hybrid segmenter",
-    version="sha256:" + "0123456789abcdef" * 4,
+    version="0123456789abcdef" * 4,
     manufacturer="QFL consortium",
     software_version="0.1.0",
     device_uid="2.25.123456789",

@@ -30,7 +30,7 @@ class ThresholdSegmenter:
         """A fixed identity."""
         return ModelIdentity(
             name="Threshold segmenter",
-            version=f"sha256:{0:064x}",
+            version=f"{0:064x}",
             contrasts=("T1", "T1ce", "T2", "FLAIR"),
             label_map=LABEL_MAP,
         )

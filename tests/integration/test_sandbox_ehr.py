@@ -166,17 +166,20 @@ class TestOneResource:
 
 class TestSearch:
     @pytest.fixture(scope="class")
-    def ehr(self, tmp_path_factory):
+    @classmethod
+    def ehr(cls, tmp_path_factory):
         with sandbox_ehr(tmp_path_factory.mktemp("search")) as server:
             yield server
 
     @pytest.fixture(scope="class")
-    def client(self, ehr):
+    @classmethod
+    def client(cls, ehr):
         with ehr.client() as client:
             yield client
 
     @pytest.fixture(autouse=True, scope="class")
-    def _resources(self, client):
+    @classmethod
+    def _resources(cls, client):
         saved(put(client, patient("P1", name=[{"family": "Ng"}]) | {"id": "p1"}))
         saved(put(client, patient("P2") | {"id": "p2"}))
         tag = {"meta": {"tag": [{"system": "urn:t", "code": "ai"}]}}

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.servers.debian import require_debian
 
+_PATIENCE_MS = 30_000
 _ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -23,6 +24,7 @@ _ARGUMENTS = (
 def chromium() -> Iterator[Browser]:
     """Run a headless browser until the block ends. It speaks to nobody but the pages it is given."""
     executable = require_debian("chromium", "chromium")
+    expect.set_options(timeout=_PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=list(_ARGUMENTS))
         try:

@@ -69,7 +69,9 @@ export function startViewer(root) {
     canvas.height = Math.round(canvas.clientHeight * scale);
     const context = canvas.getContext("2d");
     context.imageSmoothingQuality = "high";
-    const fit = Math.min(canvas.width / atlas.tile_width, canvas.height / atlas.tile_height);
+    // A border all around, for the orientation letters.
+    const border = 2 * 26 * scale;
+    const fit = Math.min((canvas.width - border) / atlas.tile_width, (canvas.height - border) / atlas.tile_height);
     const place = placeTile(fit);
     drawTile(context, base, place);
     const marks = pictures.get("overlay");

@@ -122,7 +122,7 @@ def test_says_what_made_it() -> None:
     (item, *_) = segmentation.SegmentSequence
     algorithm = item.SegmentationAlgorithmIdentificationSequence[0]
     assert item.SegmentAlgorithmType == "AUTOMATIC"
-    assert algorithm.AlgorithmVersion == ALGORITHM.version.removeprefix("sha256:")
+    assert algorithm.AlgorithmVersion == ALGORITHM.version
     assert ALGORITHM.version in algorithm.AlgorithmParameters
     assert algorithm.AlgorithmFamilyCodeSequence[0].CodeValue == "123110"
     (equipment,) = [

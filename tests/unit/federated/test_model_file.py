@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -42,8 +43,7 @@ def test_reads_back_what_was_written(tmp_path):
 
 def test_version_is_a_digest(folder):
     version = load_model(folder)[1].version
-    assert version.startswith("sha256:")
-    assert len(version) == 7 + 64
+    assert re.fullmatch("[0-9a-f]{64}", version)
 
 
 def test_the_same_model_has_the_same_version(tmp_path):
@@ -71,7 +71,7 @@ def test_refuses_changed_weights(folder):
     weights = bytearray((folder / WEIGHTS).read_bytes())
     weights[-1] ^= 1
     (folder / WEIGHTS).write_bytes(weights)
-    with pytest.raises(ModelFileError, match="expected version sha256:"):
+    with pytest.raises(ModelFileError, match=r"expected version [0-9a-f]{64}"):
         load_model(folder)
 
 
@@ -82,7 +82,7 @@ def test_refuses_changed_weights(folder):
         pytest.param(lambda card: card["preprocessing"].update(spacing_mm="1.0"), id="spacing"),
         pytest.param(lambda card: card["network"].update(norm_groups=4), id="network"),
         pytest.param(lambda card: card["label_map"].update({"1": "oedema", "2": "enhancing"}), id="label map"),
-        pytest.param(lambda card: card.update(version="sha256:" + "0" * 64), id="version"),
+        pytest.param(lambda card: card.update(version="0" * 64), id="version"),
     ],
 )
 def test_refuses_a_changed_card(folder, change):

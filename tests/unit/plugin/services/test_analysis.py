@@ -4,9 +4,11 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
 
 from dicom_ingest.errors import ArchiveRefusedError, ArchiveUnavailableError
 from dicom_ingest.instances import parse_instance
+from dicom_ingest.model import Series
 from fhir_adapter.errors import FhirUnavailableError
 from plugin.services import analysis, intake
 from plugin.services.values import AnalysisState, DeliveryKind, Step
@@ -36,7 +38,7 @@ def test_a_study_becomes_a_result_in_pacs_and_ehr(hospital: WholeHospital) -> No
     assert len(hospital.fhir.all("Provenance")) == 1
     assert hospital.archive.stored == [done.result.seg_sop_instance_uid, done.result.sr_sop_instance_uid]
     steps = [step.step for step in hospital.store.steps(analysis_id)]
-    assert steps == [Step.RESOLVE, Step.SELECT, Step.FETCH, Step.SEGMENT, Step.BUILD]
+    assert steps == [Step.RESOLVE, Step.SELECT, Step.FETCH, Step.SEGMENT, Step.BUILD, Step.DELIVER]
 
 
 def test_the_second_request_for_the_same_series_is_a_duplicate(hospital: WholeHospital) -> None:
@@ -50,6 +52,22 @@ def test_the_second_request_for_the_same_series_is_a_duplicate(hospital: WholeHo
     assert (again.state, again.duplicate_of) == (AnalysisState.DUPLICATE, first)
     assert len(hospital.segmenter.segmented) == 1
     assert len(hospital.fhir.all("DiagnosticReport")) == 1
+
+
+def test_the_patient_is_named_though_other_objects_are_listed_first(
+    hospital: WholeHospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An archive may list a SEG or SR without the patient's attributes, and before the images."""
+    hospital.scan()
+    images = hospital.archive.list_series(study_uid())
+    bare = Series(study_uid(), "1.2.3", "SR", 1, Dataset())
+    monkeypatch.setattr(hospital.archive, "list_series", lambda _uid: [bare, *images])
+    analysis_id = hospital.ask()
+    hospital.work()
+    found = hospital.get(analysis_id)
+    assert found.patient
+    assert found.patient.patient_id == tumour_study()[0].PatientID
+    assert found.study_date == tumour_study()[0].StudyDate
 
 
 def test_a_study_that_the_ehr_does_not_hold_is_registered_there(hospital: WholeHospital) -> None:

@@ -62,12 +62,14 @@ def test_worklist_names_patient_study_state_and_age(hospital: Hospital, radiolog
         ("open", {"Queued"}),
         ("attention", {"Failed"}),
         ("reviewed", set()),
+        ("duplicate", {"Duplicate"}),
     ],
 )
 def test_tabs_filter_by_state(hospital: Hospital, radiologist: FlaskClient, tab: str, expected: set[str]) -> None:
     hospital.awaiting_review()
     hospital.queued()
     finish(hospital, AnalysisState.FAILED)
+    finish(hospital, AnalysisState.DUPLICATE)
     page = radiologist.get("/worklist/rows", query_string={"tab": tab}).text
     assert set(re.findall(r'data-row="\d+" data-state="([^"]+)"', page)) == expected
 
