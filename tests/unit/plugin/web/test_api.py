@@ -1,7 +1,7 @@
 import pytest
 from flask.testing import FlaskClient
 
-from plugin.services.values import DeliveryState, Step
+from plugin.services.values import DeliveryState
 from tests.fakes.hospital import STUDY_UID, Hospital, csrf_token
 
 
@@ -42,13 +42,12 @@ def test_lists_analyses_with_steps_deliveries_and_measurements(
     hospital: Hospital, anonymous: FlaskClient, bearer: dict[str, str]
 ) -> None:
     analysis_id = hospital.awaiting_review()
-    hospital.store.start_step(analysis_id, Step.DELIVER, now=hospital.clock())
     (analysis,) = anonymous.get("/api/analyses", headers=bearer).json["analyses"]
     assert analysis["id"] == analysis_id
     assert analysis["state"] == "awaiting-review"
     assert analysis["study_instance_uid"] == STUDY_UID
     assert analysis["created_at"] == "2026-03-04T12:00:00+00:00"
-    assert analysis["steps"] == [{"step": "deliver", "attempt": 1, "seconds": None}]
+    assert analysis["steps"] == [{"step": "deliver", "attempt": 1, "seconds": 0.0}]
     assert [one["kind"] for one in analysis["deliveries"]] == ["seg", "report"]
     assert analysis["deliveries"][0]["receipt"] == {"DiagnosticReport": "DiagnosticReport/7"}
     assert analysis["measurements"][0]["volume_ml"] == 12.5
