@@ -1,13 +1,14 @@
 """Text of any script as reportlab paragraph markup.
 
-The embedded font has the Latin letters of Western Europe. Greek, Cyrillic and East Asian text falls back to the
-predefined CID fonts, which most PDF viewers bring and some do not. What neither has is written without its accent or
-as "?". Either way the document must be able to say so: a name may not go missing in silence.
+The embedded font has Latin, Greek and Cyrillic letters. East Asian text falls back to the predefined CID fonts, which
+most PDF viewers bring and some do not. What neither has, and what is written from right to left, becomes "?". Either
+way the document must be able to say so: a name may not go missing in silence.
 """
 
 import unicodedata
 from functools import cache
 from itertools import groupby
+from pathlib import Path
 from typing import Final
 from xml.sax.saxutils import escape
 
@@ -15,8 +16,9 @@ from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.cidfonts import UnicodeCIDFont
 from reportlab.pdfbase.ttfonts import TTFont
 
-REGULAR: Final = "Vera"
-BOLD: Final = "VeraBd"
+REGULAR: Final = "DejaVuSans"
+BOLD: Final = "DejaVuSans-Bold"
+_FONTS: Final = Path(__file__).parent / "fonts"
 
 _CHINESE: Final = "STSong-Light"
 _JAPANESE: Final = "HeiseiKakuGo-W5"
@@ -25,8 +27,6 @@ _KOREAN: Final = "HYGothic-Medium"
 _KANA: Final = range(0x3040, 0x3100)
 _HANGUL: Final = range(0xAC00, 0xD7A4)
 _IN_CID_FONTS: Final = (
-    range(0x0391, 0x03CA),  # Greek
-    range(0x0410, 0x0450),  # Cyrillic
     range(0x3000, 0x3040),
     _KANA,
     range(0x4E00, 0x9FA6),  # CJK unified ideographs
@@ -72,13 +72,14 @@ def register_fonts() -> frozenset[int]:
     """Make the fonts known to reportlab.
 
     Returns:
-        The code points of the embedded font.
+        The code points of the embedded font that can be set from left to right, one after the other.
     """
-    faces = [TTFont(name, f"{name}.ttf") for name in (REGULAR, BOLD)]
+    faces = [TTFont(name, str(_FONTS / f"{name}.ttf")) for name in (REGULAR, BOLD)]
     for face in (*faces, *(UnicodeCIDFont(name) for name in (_CHINESE, _JAPANESE, _KOREAN))):
         pdfmetrics.registerFont(face)
     pdfmetrics.registerFontFamily(REGULAR, normal=REGULAR, bold=BOLD, italic=REGULAR, boldItalic=BOLD)
-    return frozenset.intersection(*(frozenset(face.face.charToGlyph) for face in faces))
+    covered = frozenset.intersection(*(frozenset(face.face.charToGlyph) for face in faces))
+    return frozenset(code for code in covered if unicodedata.bidirectional(chr(code)) not in {"R", "AL"})
 
 
 def _one_line(text: str) -> str:
