@@ -72,7 +72,9 @@ def web(threads: int) -> None:
     options = ["--workers", "1", "--threads", str(threads), "--bind", address]
     # No control socket: it would lie in the user's home, where two installations meet.
     options += ["--timeout", "60", "--graceful-timeout", "20", "--no-control-socket"]
-    _become("gunicorn", *options, "--access-logfile", "-", "plugin.app:create_app_from_environment()")
+    # Without the query, which may hold the name that somebody searched for.
+    options += ["--access-logfile", "-", "--access-logformat", "%(t)s %(h)s %(m)s %(U)s %(s)s %(b)s bytes %(M)s ms"]
+    _become("gunicorn", *options, "plugin.app:create_app_from_environment()")
 
 
 @main.command()

@@ -75,9 +75,14 @@ def test_a_radiologist_accepts_in_the_browser_and_the_report_is_final(peers: Pee
             data={"csrf_token": csrf(page.text), "decision": "accept", "comment": "Agreed."},
         )
         answer.raise_for_status()
+        assert visit.patient.family_name in browser.get("/", params={"text": visit.patient.family_name}).text
     wait_until(lambda: peers.reports(visit)[0]["status"] == "final", 60, lambda: qfl.log("worker"))
     assert {one["status"] for one in peers.medplum.resources("Observation")} == {"final"}
     assert qfl.analyses(visit.study_instance_uid)[0]["state"] == "accepted"
+    for process in ("web", "worker", "timer"):
+        log = (qfl.folder / f"{process}.log").read_text()
+        assert visit.patient.family_name not in log
+        assert visit.patient.patient_id not in log
 
 
 def csrf(html: str) -> str:
