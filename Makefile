@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test check lint format types imports unit bench model clean
+.PHONY: help setup demo test check lint format types imports unit bench model screenshots clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ unit: setup
 model: setup  ## Train the shipped model again, leaving each subject out once (about an hour on 2 CPU cores)
 	$(BIN)/python -m benchmarks.train_segmenter --device cpu --steps 450 --batch 2 --phantoms 24
 	$(BIN)/python -m benchmarks.draw_segmenter_overlays
+
+screenshots: setup  ## Make the pictures of docs/images again, from the demo's own pages (needs Chromium)
+	$(BIN)/python -m docs.make_screenshots
 
 clean:  ## Remove what the build and the demo made
 	rm -rf $(VENV) var build dist *.egg-info

@@ -1,7 +1,5 @@
 """The Flask factory of the web process."""
 
-from datetime import timedelta
-
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -16,10 +14,6 @@ def create_app(settings: Settings, services: Services | None = None) -> Flask:
     app = Flask("plugin.web", static_folder=None)
     app.config.update(
         SECRET_KEY=settings.web.secret_key,
-        SESSION_COOKIE_HTTPONLY=True,
-        SESSION_COOKIE_SAMESITE="Lax",
-        SESSION_COOKIE_SECURE=settings.web.is_https,
-        PERMANENT_SESSION_LIFETIME=timedelta(hours=8),
         PREFERRED_URL_SCHEME="https" if settings.web.is_https else "http",
     )
     app.extensions["qfl"] = services or build_services(settings)

@@ -212,7 +212,7 @@ def assert_overlay_marks(on: Any, off: Any, anatomy: Any, marked: Any, index: in
     assert rows == pytest.approx(columns, rel=0.02), "anatomy is distorted"
     changed = changed_pixels(on, off)
     expected, *others = (found.placement.draw(marked[one]).astype(bool) for one in (index, *neighbours))
-    assert dice(changed, expected) > max(0.95, *(dice(changed, other) for other in others)), "the overlay lies elsewhere, or is another slice's"
+    assert dice(changed, expected) > max(0.95, *(dice(changed, other) for other in others)), "another slice's overlay"
     assert np.linalg.norm(centroid(changed) - centroid(expected)) < 0.3 * rows
     assert not changed[~ndimage.binary_dilation(expected, iterations=round(rows))].any(), "painted beside the tumour"
     inner = ndimage.binary_erosion(expected, iterations=round(rows))
