@@ -61,7 +61,7 @@ class Publication:
 
 def build_publication(services: Services, findings: Findings) -> Publication:
     """Measure, and write everything that will be told. The same findings at the same time give the same bytes."""
-    now = services.clock()
+    now = services.clock().astimezone()  # the hospital's time of day is what its archive and its readers expect
     reference = findings.volumes[MrContrast.T1CE]
     labels, probabilities = findings.prediction.labels, findings.prediction.probabilities
     measured = measure_regions(labels, probabilities, reference.affine_lps)
