@@ -1,5 +1,6 @@
 """The analysis use case, from announcement to stored result, around fakes of everything outside."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from dicom_ingest.errors import ArchiveRefusedError, ArchiveUnavailableError
-from dicom_ingest.instances import parse_instance
+from dicom_ingest.instances import encode_instance, parse_instance
 from dicom_ingest.model import Series
 from fhir_adapter.errors import FhirUnavailableError
 from plugin.services import analysis, intake
@@ -156,6 +157,22 @@ def test_a_study_that_cannot_be_analysed_says_why(hospital: WholeHospital, insta
     assert ended.reason
     assert "Doe" not in ended.reason
     assert str(instances[0].PatientName) not in ended.reason
+
+
+def test_a_broken_file_says_so(hospital: WholeHospital, monkeypatch: pytest.MonkeyPatch) -> None:
+    instances = tumour_study()
+    hospital.scan(instances)
+    whole = encode_instance(instances[3])
+
+    def fetch(*_: str) -> Iterator[Dataset]:
+        yield instances[0]
+        yield parse_instance(whole[: len(whole) // 2])
+
+    monkeypatch.setattr(hospital.archive, "fetch_instances", fetch)
+    analysis_id = hospital.ask()
+    hospital.work()
+    ended = hospital.get(analysis_id)
+    assert (ended.state, ended.reason_code) == (AnalysisState.NOT_ANALYSABLE, "BrokenInstanceError")
 
 
 def test_an_unknown_study_says_so(hospital: WholeHospital) -> None:
