@@ -166,7 +166,7 @@ def test_a_broken_file_says_so(hospital: WholeHospital, monkeypatch: pytest.Monk
 
     def fetch(*_: str) -> Iterator[Dataset]:
         yield instances[0]
-        yield parse_instance(whole[: len(whole) // 2])
+        yield parse_instance(whole[:-100])
 
     monkeypatch.setattr(hospital.archive, "fetch_instances", fetch)
     analysis_id = hospital.ask()
