@@ -302,6 +302,22 @@ def test_opacity_fades_the_overlay(published: Site, page: Page) -> None:
     assert strengths[1] == pytest.approx(0.4 * strengths[0], rel=0.1)
 
 
+def test_the_worklist_is_searched_and_no_log_names_the_patient(published: Site, page: Page) -> None:
+    patient = published.visit.patient
+    sign_in(page)
+    page.get_by_role("searchbox").fill(patient.patient_id)
+    page.get_by_role("button", name="Search").click()
+    expect(page.locator("[data-row]")).to_contain_text(patient.family_name)
+    page.get_by_role("searchbox").fill("nobody")
+    page.get_by_role("button", name="Search").click()
+    expect(page.get_by_role("heading", name="No analysis matches")).to_be_visible()
+    for name in ("web", "worker", "timer"):
+        log = (published.qfl.folder / f"{name}.log").read_text()
+        assert log
+        for secret in (patient.patient_id, patient.family_name, patient.birth_date.strftime("%Y%m%d"), "nobody"):
+            assert secret not in log, name
+
+
 def test_a_radiologist_accepts_by_a_click(published: Site, page: Page) -> None:
     """The last test of the module: it changes the state."""
     open_report(page, published)
