@@ -28,6 +28,19 @@ _ARCHIVES_OWN = frozenset(
 )
 """What an archive may add, drop or rewrite: where it keeps the instance, and how it encodes text."""
 
+_WRITTEN_AT = frozenset(
+    {
+        "InstanceCreationDate",
+        "InstanceCreationTime",
+        "SeriesDate",
+        "SeriesTime",
+        "ContentDate",
+        "ContentTime",
+        "ContributionDateTime",
+    }
+)
+"""When a result was written: the same work done again, after a database was lost, is the same result at another time."""
+
 _NUMBERS = frozenset({VR.DS, VR.IS})
 _BYTES = frozenset({VR.OB, VR.OW, VR.OB_OW, VR.UN})
 
@@ -35,7 +48,8 @@ _BYTES = frozenset({VR.OB, VR.OW, VR.OB_OW, VR.UN})
 def check_stored(sent: Dataset, stored: Dataset) -> None:
     """Check that an archive gives back what was sent: identifiers, content and pixels.
 
-    Transfer syntax, group 2, padding, attributes about retrieval and attributes added at the top level may differ.
+    Transfer syntax, group 2, padding, attributes about retrieval, attributes added at the top level and the time of
+    writing may differ.
 
     Raises:
         StoredDifferentlyError: Something else differs; the message names the attribute and holds no value.
@@ -43,7 +57,7 @@ def check_stored(sent: Dataset, stored: Dataset) -> None:
     for path in _differences(sent, stored, ""):
         raise StoredDifferentlyError(
             f"The archive holds instance {sent.get('SOPInstanceUID')} with another {path} than was sent; "
-            "remove it there, or send a new result."
+            "remove it there, then replay the delivery."
         )
 
 
@@ -80,7 +94,7 @@ def _element_differences(sent: DataElement, stored: DataElement, path: str) -> I
 def _is_content(element: DataElement) -> bool:
     tag: BaseTag = element.tag
     # Group lengths are retired, and archives drop private attributes as they like.
-    return tag.element != 0 and not tag.is_private and element.keyword not in _ARCHIVES_OWN
+    return tag.element != 0 and not tag.is_private and element.keyword not in _ARCHIVES_OWN | _WRITTEN_AT
 
 
 def _comparable(element: DataElement) -> object:

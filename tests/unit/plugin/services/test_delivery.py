@@ -162,3 +162,14 @@ def test_an_ehr_that_refuses_is_asked_no_more(hospital: WholeHospital) -> None:
     hospital.fhir.fail_next(FhirRefusedError("422: missing performer"))
     deliver(hospital, analysis_id)
     assert hospital.get(analysis_id).state is AnalysisState.UNDELIVERED
+
+
+def test_after_a_lost_database_the_same_work_finds_its_results_in_place(hospital: WholeHospital) -> None:
+    deliver(hospital, analysed(hospital))
+    again = WholeHospital(fhir=hospital.fhir, archive=hospital.archive)
+    again.clock.advance(HOUR)
+    analysis_id = again.ask()
+    again.work()
+    assert again.get(analysis_id).state is AnalysisState.AWAITING_REVIEW
+    assert len(hospital.archive.stored) == 2
+    assert len(hospital.fhir.all("DiagnosticReport")) == 1
