@@ -39,7 +39,7 @@ _WRITTEN_AT = frozenset(
         "ContributionDateTime",
     }
 )
-"""When a result was written: the same work done again, after a database was lost, is the same result at another time."""
+"""When a result was written: the same work done again, after a lost database, is the same result at another time."""
 
 _NUMBERS = frozenset({VR.DS, VR.IS})
 _BYTES = frozenset({VR.OB, VR.OW, VR.OB_OW, VR.UN})
