@@ -17,7 +17,7 @@ from governance.canonical import digest
 from plugin.errors import StudyIncompleteError
 from plugin.services.ports import Services
 from plugin.services.publication import Findings, build_publication
-from plugin.services.running import Run, describe, hold
+from plugin.services.running import Run, describe, hold, place_of
 from plugin.services.studies import ArchivedSeries, list_study, patient_of, resolve_study
 from plugin.services.values import AnalysisState, DeliveryKind, Step
 
@@ -40,7 +40,9 @@ def analyse_study(services: Services, *, analysis_id: str) -> None:
         try:
             _analyse(run)
         except Exception as error:  # noqa: BLE001 - the outer edge: whatever happens ends in a state that a person sees
-            _log.warning("analysis %s: %s: %s", analysis_id, type(error).__name__, describe(error))
+            _log.warning(
+                "analysis %s: %s: %s (%s)", analysis_id, type(error).__name__, describe(error), place_of(error)
+            )
             _log.debug("analysis %s", analysis_id, exc_info=error)
             run.conclude(error)
             return

@@ -19,7 +19,7 @@ from fhir_adapter.reviews import build_review_bundle, is_reviewed, result_refere
 from plugin.errors import DeliveryNotFoundError, ReportNotFoundError, Treatment, remedy
 from plugin.services.ports import Services
 from plugin.services.publication import result_content
-from plugin.services.running import describe, later
+from plugin.services.running import describe, later, place_of
 from plugin.services.values import Analysis, Artefact, Delivery, DeliveryKind
 
 _log = logging.getLogger(__name__)
@@ -42,11 +42,12 @@ def _attempt(services: Services, delivery: Delivery) -> bool:
         receipt = _send(services, delivery)
     except Exception as error:  # noqa: BLE001 - the outer edge: a failed delivery waits or is dead, and is seen
         _log.warning(
-            "delivery %s of analysis %s: %s: %s",
+            "delivery %s of analysis %s: %s: %s (%s)",
             delivery.kind,
             delivery.analysis_id,
             type(error).__name__,
             describe(error),
+            place_of(error),
         )
         _log.debug("delivery %s", delivery.id, exc_info=error)
         _mark_failed(services, delivery, error)

@@ -2,10 +2,12 @@
 
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from plugin.errors import LeaseLostError, Treatment, WorkerLostError, remedy
 from plugin.services.ports import Services
@@ -57,12 +59,12 @@ class Run:
         """Give the analysis the state that an error leads to: queued again, or ended with a reason."""
         now = self.services.clock()
         store, site, analysis = self.services.store, self.services.site, self.analysis
-        if isinstance(error, LeaseLostError):
-            return
+        if isinstance(error, LeaseLostError) or self._lost.is_set():
+            return  # whoever has it now says how it ends
         treatment = remedy(error).treatment
         reason = describe(error)
         if treatment is Treatment.RETRY and analysis.attempt < site.max_attempts:
-            retry_at = now + backoff(site.retry_base, analysis.attempt)
+            retry_at = later(now, site.retry_base, analysis.attempt)
             store.release(analysis.id, owner=self.owner, now=now, retry_at=retry_at, reason=f"Waiting: {reason}")
             return
         ended = AnalysisState.NOT_ANALYSABLE if treatment is Treatment.NOT_ANALYSABLE else AnalysisState.FAILED
@@ -119,6 +121,14 @@ def describe(error: Exception) -> str:
         "governance",
     }
     return str(error) if known else f"Unexpected {type(error).__name__}; the worker's log has the place."
+
+
+def place_of(error: Exception) -> str:
+    """Where an error was raised, for the log: file, line and function, and none of the values."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return (
+        f"{Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name}" if frames else "an unknown place"
+    )
 
 
 def backoff(base: timedelta, attempt: int) -> timedelta:

@@ -242,7 +242,7 @@ def test_a_lost_message_is_found_by_the_timer(hospital: WholeHospital) -> None:
 
 
 def test_an_unforeseen_error_is_named_without_its_text(
-    hospital: WholeHospital, monkeypatch: pytest.MonkeyPatch
+    hospital: WholeHospital, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     hospital.scan()
 
@@ -255,6 +255,9 @@ def test_an_unforeseen_error_is_named_without_its_text(
     ended = hospital.get(analysis_id)
     assert (ended.state, ended.reason_code) == (AnalysisState.FAILED, "ZeroDivisionError")
     assert "Doe" not in (ended.reason or "")
+    assert "test_analysis.py:" in caplog.text
+    assert "in broken" in caplog.text
+    assert "Doe" not in "".join(one.getMessage() for one in caplog.records)
 
 
 def test_a_second_run_of_the_same_work_writes_the_same_uids(hospital: WholeHospital) -> None:
