@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test check lint format types imports unit bench model screenshots clean
+.PHONY: help setup demo test check lint format types imports unit bench nightly model screenshots clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -41,8 +41,17 @@ imports: setup
 unit: setup
 	$(BIN)/python -m pytest $(TESTS)
 
-model: setup  ## Train the shipped model again, leaving each subject out once (about an hour on 2 CPU cores)
-	$(BIN)/python -m benchmarks.train_segmenter --device cpu --steps 450 --batch 2 --phantoms 24
+bench: setup  ## Measure: the quantum layer against its rivals, a full-size study against SegResNet (half an hour)
+	$(BIN)/python -m benchmarks.quantum_layer
+	$(BIN)/python -m benchmarks.study_speed
+
+nightly: setup  ## Compare the network with its controls, on the phantom's sites and on the real subjects (some hours)
+	$(BIN)/python -m benchmarks.compare_arms
+	$(BIN)/python -m benchmarks.compare_arms --real
+
+model: setup  ## Train the shipped model again, leaving each real subject out once (about an hour on one CPU core)
+	$(BIN)/python -m benchmarks.train_segmenter
+	$(BIN)/python -m benchmarks.evaluation --runs build/segmenter/runs --evaluates "python -m benchmarks.train_segmenter"
 	$(BIN)/python -m benchmarks.draw_segmenter_overlays
 
 screenshots: setup  ## Make the pictures of docs/images again, from the demo's own pages (needs Chromium)

@@ -1,6 +1,6 @@
 """Draw what the leave-one-out models found over what experts drew, as one picture.
 
-    python -m benchmarks.draw_segmenter_overlays --work build/segmenter-loo --out docs/results/segmenter-loo.png
+    python -m benchmarks.draw_segmenter_overlays --work build/segmenter --out docs/results/model-real-subjects.png
 
 One row a subject, on the slice with the most drawn tumour: T1ce, FLAIR, the drawn labels, the found ones. Core is red,
 oedema green, enhancing tumour blue.
@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from federated.cases import Case, read_case
+from federated.cases import REFERENCE, Case, read_case
+from federated.inference import load_segmenter
 
 COLOURS = np.array([[0, 0, 0], [230, 70, 70], [80, 200, 90], [70, 130, 250]], float)
 ZOOM, TILE = 3, (92, 80)
@@ -26,30 +27,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.draw_segmenter_overlays", description="Draw overlays.")
     parser.add_argument("--data", type=Path, default=Path("sandbox/data/brats_tcga_2mm"))
-    parser.add_argument("--work", type=Path, default=Path("build/segmenter-loo"))
+    parser.add_argument("--work", type=Path, default=Path("build/segmenter"))
+    parser.add_argument("--arm", default="hybrid")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/segmenter-loo.png"))
+    parser.add_argument("--out", type=Path, default=Path("docs/results/model-real-subjects.png"))
     options = parser.parse_args(arguments)
-    folds = sorted(options.work.glob(f"*-seed{options.seed}/fold.json"))
-    if not folds:
-        raise SystemExit(f"{options.work}: no finished fold of seed {options.seed}; train first.")
-    rows = [_row(options.data, fold) for fold in folds]
+    runs = sorted((options.work / "runs").glob(f"{options.arm}-seed{options.seed}-*.json"))
+    if not runs:
+        raise SystemExit(f"{options.work}: no finished run of {options.arm}, seed {options.seed}; train first.")
+    rows = [_row(options.data, options.work, run) for run in runs]
     options.out.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.vstack(rows)).save(options.out, optimize=True)
     return 0
 
 
-def _row(data: Path, fold: Path) -> npt.NDArray[np.uint8]:
-    report = json.loads(fold.read_text(encoding="utf-8"))
-    case = read_case(data, report["subject"])
-    with np.load(fold.parent / "labels.npz") as stored:
-        predicted = stored["predicted"]
+def _row(data: Path, work: Path, run: Path) -> npt.NDArray[np.uint8]:
+    report = json.loads(run.read_text(encoding="utf-8"))
+    case = read_case(data, report["held_out"])
+    found = load_segmenter(work / run.stem).segment(case.images, REFERENCE, lambda _: None).labels
     index = int((case.labels > 0).sum(axis=(1, 2)).argmax())
     t1ce, flair = _grey(case, "T1ce", index), _grey(case, "FLAIR", index)
-    tiles = [t1ce, flair, _overlay(flair, case.labels[index]), _overlay(flair, predicted[index])]
+    tiles = [t1ce, flair, _overlay(flair, case.labels[index]), _overlay(flair, found[index])]
     picture = Image.fromarray(np.hstack([_fit(tile) for tile in tiles]).repeat(ZOOM, 0).repeat(ZOOM, 1))
-    scores = ", ".join(f"{region} {score:.2f}" for region, score in report["measured"][0]["dice"].items())
-    ImageDraw.Draw(picture).text((4, 2), f"{report['subject']}: T1ce, FLAIR, drawn, found. Dice {scores}", fill="white")
+    scores = ", ".join(f"{region} {figures['dice']:.2f}" for region, figures in report["scores"][0]["regions"].items())
+    ImageDraw.Draw(picture).text((4, 2), f"{case.name}: T1ce, FLAIR, drawn, found. Dice {scores}", fill="white")
     return np.asarray(picture)
 
 

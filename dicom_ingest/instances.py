@@ -6,7 +6,7 @@ import struct
 import warnings
 from collections.abc import Mapping
 from io import BytesIO
-from typing import Any
+from typing import Any, BinaryIO
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -24,6 +24,8 @@ logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 _IDENTIFIERS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 _PREAMBLE = 128
 _FILE_META_GROUP = 0x0002
+_HEADER_BYTES = 65_536
+"""More than any file meta information takes."""
 
 # What pydicom lets out on malformed bytes; found by fuzzing, which the tests repeat.
 _FAULTS = (
@@ -72,6 +74,34 @@ def parse_instance(data: bytes) -> Dataset:
             f"Expected a DICOM Part 10 instance, got {len(data)} bytes that cannot be read ({type(error).__name__}); "
             "check the instance in the archive."
             # Not "from error": pydicom's messages quote values too.
+        ) from None
+    return instance
+
+
+def parse_file_header(file: BinaryIO) -> Dataset:
+    """Read one Part 10 instance from an untrusted file up to its pixel data, to learn what it is.
+
+    Returns:
+        The dataset without pixel data; its four identifiers are valid UIDs.
+
+    Raises:
+        BrokenInstanceError: As parse_instance.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            start = file.read(_HEADER_BYTES)
+            _check_not_deflated(start)
+            file.seek(0)
+            instance = dcmread(file, stop_before_pixels=True)
+            for _ in instance.iterall():
+                pass
+            _check_identifiers(instance)
+            instance.file_meta = _file_meta(instance)
+    except _FAULTS as error:
+        raise BrokenInstanceError(
+            f"Expected a DICOM Part 10 instance, got a file that cannot be read ({type(error).__name__}); "
+            "export it again."
         ) from None
     return instance
 

@@ -1,32 +1,37 @@
-"""Random variants of whole training cases, in batches on the training device.
+"""Random variants of training cases, in batches on the training device.
 
-Five subjects are few: each batch shows them deformed, mirrored, with each other's tumours, from other scanners and
-protocols, with contrasts missing and with a skull-like shell.
+A site's cases are few: each batch shows them deformed, mirrored, with each other's tumours, from other scanners and
+protocols, with contrasts missing and with a skull-like shell. What is drawn for a case comes from a generator on the
+CPU, voxel noise from one on the device, so nothing waits for the device.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch.nn import functional
 
+from federated.errors import TrainingSettingsError
+
 Tensor = torch.Tensor
 VOLUME = (-3, -2, -1)
+ZERO_OF_THE_SCANNER = -4.0
+"""About where an image's raw intensity is 0, after scaling to median 0 and standard deviation 1 inside the head."""
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Whole cases side by side.
+    """Cases side by side.
 
     Attributes:
         images: float32 (batch, contrasts, slices, rows, columns), scaled, 0 outside the head.
-        head: float32 (batch, 1, ...), 0 or 1.
-        regions: float32 (batch, 3, ...), 0 or 1: whole tumour, tumour core, enhancing tumour.
+        depth: uint8 (batch, slices, rows, columns): how many of these nested regions hold the voxel: head, whole
+            tumour, tumour core, enhancing tumour.
         present: float32 (batch, contrasts), 0 or 1.
     """
 
     images: Tensor
-    head: Tensor
-    regions: Tensor
+    depth: Tensor
     present: Tensor
 
     def channels(self) -> Tensor:
@@ -34,177 +39,261 @@ class Batch:
         flags = self.present[:, :, None, None, None]
         return torch.cat([self.images * flags, flags.expand_as(self.images)], dim=1)
 
+    def head(self) -> Tensor:
+        """float32 (batch, 1, ...), 0 or 1."""
+        return (self.depth[:, None] > 0).float()
+
+    def regions(self) -> Tensor:
+        """float32 (batch, 3, ...), 0 or 1: whole tumour, tumour core, enhancing tumour."""
+        return torch.stack([self.depth > level for level in (1, 2, 3)], dim=1).float()
+
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How strongly cases vary; a chance is per case unless said otherwise.
+    """How strongly cases vary.
 
     Attributes:
-        rotation_rad, log_scale, shift_voxels, warp_voxels: Standard deviations, but shift and rotation are limits.
-        transplant: Chance to receive another case's tumour.
+        spacing_mm: Of the cases' grid.
+        rotation_rad, shift_mm: Limits, for each axis.
+        log_scale, warp_mm: Standard deviations.
+        transplant: Chance of a case to receive another one's tumour.
+        coarse, sharpness, noise: Chances of an image to come in thick slices, smoothed or sharpened, noisy.
+        shell: Chance of a case to have its skull.
         drop: Chance of each droppable contrast to be absent.
         droppable: Indices of the contrasts that may be absent.
+
+    Raises:
+        TrainingSettingsError: A number is out of range.
     """
 
+    spacing_mm: float = 2.0
     rotation_rad: float = 0.4
     log_scale: float = 0.12
-    shift_voxels: float = 6.0
-    warp_voxels: float = 2.0
+    shift_mm: float = 12.0
+    warp_mm: float = 4.0
     transplant: float = 0.4
     coarse: float = 0.3
+    sharpness: float = 0.3
     noise: float = 0.5
     shell: float = 0.12
     drop: float = 0.12
     droppable: tuple[int, ...] = (0, 2, 3)
 
+    def __post_init__(self) -> None:
+        """Check each number."""
+        limits = {"spacing_mm": (0.5, 10.0), "rotation_rad": (0.0, 3.2), "shift_mm": (0.0, 100.0), "warp_mm": (0, 30)}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            low, high = limits.get(each.name, (0.0, 1.0))
+            if each.name != "droppable" and not low <= value <= high:
+                raise TrainingSettingsError(
+                    f"Augmentation: expected {each.name} from {low:g} to {high:g}, got {value!r}."
+                )
 
-def augment(batch: Batch, settings: Augmentation, rng: torch.Generator) -> Batch:
+
+class Randomness:
+    """The two generators of a training: its choices, on the CPU, and voxel noise, on the device."""
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self.choices = torch.Generator("cpu").manual_seed(seed)
+        self.voxels = torch.Generator(device).manual_seed(seed)
+        self.device = device
+
+    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """Numbers from low to high, on the CPU."""
+        return torch.rand(shape, generator=self.choices) * (high - low) + low
+
+    def normal(self, *shape: int) -> Tensor:
+        """Numbers of mean 0 and standard deviation 1, on the CPU."""
+        return torch.randn(shape, generator=self.choices)
+
+    def chosen(self, probability: float, count: int) -> list[int]:
+        """The indices below count that are chosen, each with this probability."""
+        return (self.uniform(count) < probability).nonzero().flatten().tolist()
+
+    def whole(self, low: int, high: int) -> int:
+        """A whole number from low to high, both included."""
+        return int(torch.randint(low, high + 1, (), generator=self.choices))
+
+    def noise(self, *shape: int) -> Tensor:
+        """Numbers of mean 0 and standard deviation 1, on the device."""
+        return torch.randn(shape, generator=self.voxels, device=self.device)
+
+
+def augment(
+    batch: Batch,
+    settings: Augmentation,
+    rng: Randomness,
+    patch: tuple[int, int, int] | None = None,
+    centres: Tensor | None = None,
+) -> Batch:
     """Make a random variant of each case of a batch.
 
     Args:
-        batch: On any device; is left as it is.
+        batch: On the device of rng; is left as it is.
         settings: How strongly.
-        rng: On the same device.
+        rng: The same state gives the same variants.
+        patch: (slices, rows, columns) of the variants; that of the batch unless given.
+        centres: Middle of each patch, (batch, 3), in voxels from the middle of the case; there unless given.
     """
-    batch = _deform(batch, settings, rng)
-    batch = _transplant(batch, settings.transplant, rng)
-    images = _contrast(batch.images, batch.head, rng)
-    images = _coarsen(images, settings.coarse, rng)
-    images = _sharpness(images, rng)
-    images = _add_noise(images, settings.noise, rng)
-    images, head = _add_shell(images, batch.head, settings.shell, rng)
-    images = (images * head).clamp(-8, 8)
-    return Batch(images, head, batch.regions, _drop(batch.present, settings, rng))
+    varied = _deform(batch, settings, rng, patch or _size(batch.images), centres)
+    for case in rng.chosen(settings.transplant, len(varied.images)):
+        _transplant(varied, case, rng)
+    images = _contrast(varied.images, rng)
+    _resolution(images, settings, rng)
+    _add_noise(images, settings.noise, rng)
+    head, depth = varied.head(), varied.depth
+    for case in rng.chosen(settings.shell, len(images)):
+        images[case], head[case] = _with_shell(images[case], head[case], settings.spacing_mm, rng)
+        depth[case] = torch.maximum(depth[case], head[case, 0].to(depth.dtype))
+    images.mul_(head).clamp_(-8, 8)
+    return Batch(images, depth, _drop(batch.present, settings, rng))
 
 
-def _uniform(rng: torch.Generator, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-    return torch.rand(shape, generator=rng, device=rng.device) * (high - low) + low
+def plain(batch: Batch) -> Batch:
+    """The cases themselves, as float32."""
+    return replace(batch, images=batch.images.float())
 
 
-def _chance(rng: torch.Generator, probability: float, *shape: int) -> Tensor:
-    return (_uniform(rng, *shape) < probability).float()
+def _size(images: Tensor) -> tuple[int, int, int]:
+    slices, rows, columns = images.shape[-3:]
+    return slices, rows, columns
 
 
-def _normal(rng: torch.Generator, *shape: int) -> Tensor:
-    return torch.randn(shape, generator=rng, device=rng.device)
-
-
-def _smooth_field(rng: torch.Generator, batch: int, channels: int, knots: int, size: torch.Size) -> Tensor:
-    coarse = _normal(rng, batch, channels, knots, knots, knots)
-    return functional.interpolate(coarse, size=tuple(size), mode="trilinear", align_corners=True)
-
-
-def _deform(batch: Batch, settings: Augmentation, rng: torch.Generator) -> Batch:
-    """Mirror, rotate, scale, shear, shift and warp."""
-    count, size = len(batch.images), batch.images.shape[-3:]
-    angles = _uniform(rng, count, 3, low=-settings.rotation_rad, high=settings.rotation_rad)
-    mirror = 1 - 2 * _chance(rng, 0.5, count, 3)
-    scale = torch.exp(settings.log_scale * _normal(rng, count, 1) + 0.05 * _normal(rng, count, 3))
-    matrix = _rotations(angles) * (mirror * scale)[:, None, :] + 0.03 * _normal(rng, count, 3, 3)
-    shift = _uniform(rng, count, 3, low=-settings.shift_voxels, high=settings.shift_voxels)
-    # grid_sample counts in (columns, rows, slices), each from -1 to 1 over the whole axis.
-    half = torch.tensor([size[2], size[1], size[0]], device=rng.device, dtype=torch.float32) / 2
-    axes = [torch.linspace(-length / 2 + 0.5, length / 2 - 0.5, length, device=rng.device) for length in size]
-    slices, rows, columns = torch.meshgrid(*axes, indexing="ij")
-    points = torch.stack([columns, rows, slices], dim=-1)
-    warp = settings.warp_voxels * _smooth_field(rng, count, 3, 6, size).movedim(1, -1)
-    moved = torch.einsum("bij,zyxj->bzyxi", matrix, points) + shift[:, None, None, None, :] + warp
-    stacked = torch.cat([batch.images, batch.head, batch.regions], dim=1)
-    sampled = functional.grid_sample(stacked, moved / half, mode="bilinear", padding_mode="zeros", align_corners=False)
-    contrasts = batch.images.shape[1]
-    head = (sampled[:, contrasts : contrasts + 1] > 0.5).float()
-    return Batch(sampled[:, :contrasts], head, (sampled[:, contrasts + 1 :] > 0.5).float() * head, batch.present)
+def _deform(
+    batch: Batch, settings: Augmentation, rng: Randomness, patch: tuple[int, int, int], centres: Tensor | None
+) -> Batch:
+    """Mirror, rotate, scale, shear, shift and warp; only what the patch shows is computed."""
+    count, size = len(batch.images), torch.tensor(_size(batch.images), dtype=torch.float32)
+    mirror = 1 - 2 * (rng.uniform(count, 3) < 0.5).float()
+    scale = torch.exp(settings.log_scale * rng.normal(count, 1) + 0.4 * settings.log_scale * rng.normal(count, 3))
+    rotation = _rotations(rng.uniform(count, 3, low=-settings.rotation_rad, high=settings.rotation_rad))
+    matrix = rotation * (mirror * scale)[:, None, :] + 0.25 * settings.log_scale * rng.normal(count, 3, 3)
+    limit = settings.shift_mm / settings.spacing_mm
+    middle = rng.uniform(count, 3, low=-limit, high=limit) + (0 if centres is None else centres)
+    knots = settings.warp_mm / settings.spacing_mm * rng.normal(count, 3, 6, 6, 6)
+    # grid_sample counts from -1 to 1 over the whole axis, in the order (columns, rows, slices).
+    to_unit = 2 / size
+    planes = _interpolated(knots * to_unit[:, None, None, None], patch, rng.device)
+    planes += _on(rng.device, middle * to_unit)[:, :, None, None, None]
+    for axis, length in enumerate(patch):
+        steps = torch.arange(length) - (length - 1) / 2
+        line = matrix[:, :, axis, None] * to_unit[:, None] * steps
+        planes += _on(rng.device, line).reshape(count, 3, *(length if axis == each else 1 for each in range(3)))
+    grid = planes.flip(1).movedim(1, -1)
+    images = functional.grid_sample(batch.images.float(), grid, mode="bilinear", align_corners=False)
+    depth = functional.grid_sample(batch.depth[:, None].float(), grid, mode="nearest", align_corners=False)
+    return Batch(images, depth[:, 0].to(torch.uint8), batch.present)
 
 
 def _rotations(angles: Tensor) -> Tensor:
     """Rotation matrices (batch, 3, 3) about the three axes, one after the other."""
     cosine, sine = angles.cos(), angles.sin()
-    matrix = torch.eye(3, device=angles.device).expand(len(angles), 3, 3)
+    matrix = torch.eye(3).expand(len(angles), 3, 3)
     for axis in range(3):
         first, second = (axis + 1) % 3, (axis + 2) % 3
-        turn = torch.eye(3, device=angles.device).repeat(len(angles), 1, 1)
+        turn = torch.eye(3).repeat(len(angles), 1, 1)
         turn[:, first, first] = turn[:, second, second] = cosine[:, axis]
         turn[:, first, second], turn[:, second, first] = -sine[:, axis], sine[:, axis]
         matrix = matrix @ turn
     return matrix
 
 
-def _transplant(batch: Batch, probability: float, rng: torch.Generator) -> Batch:
-    """Give cases the tumour of another one with its surroundings, elsewhere; after CarveMix, arXiv:2108.06883."""
-    count = len(batch.images)
-    chosen = _chance(rng, probability, count, 1, 1, 1, 1)
-    if not chosen.any():
-        return batch
-    offset = [int(_uniform(rng, 1, low=-12, high=13).floor()) for _ in range(3)]
-    donor = torch.cat([batch.images, batch.head, batch.regions], dim=1).roll(1, dims=0).roll(offset, dims=VOLUME)
-    contrasts = batch.images.shape[1]
-    images, head, regions = donor[:, :contrasts], donor[:, contrasts : contrasts + 1], donor[:, contrasts + 1 :]
-    around = functional.max_pool3d(regions[:, :1], 5, stride=1, padding=2)
-    carved = functional.avg_pool3d(around, 3, stride=1, padding=1) * head * batch.head * chosen
-    mixed = torch.lerp(batch.images, images, carved)
-    return Batch(mixed, batch.head, torch.where(carved > 0.5, regions, batch.regions), batch.present)
-
-
-def _contrast(images: Tensor, head: Tensor, rng: torch.Generator) -> Tensor:
-    """Gamma and bias field, scaled back to the spread it had; then a jitter of brightness and contrast."""
-    count, contrasts = images.shape[:2]
-    per_image = (count, contrasts, 1, 1, 1)
-    gamma = torch.exp(0.3 * _normal(rng, *per_image))
-    changed = ((images + 4) / 12).clamp(1e-3, 2) ** gamma
-    bias = _uniform(rng, *per_image, high=0.15) * _smooth_field(rng, count, contrasts, 3, images.shape[-3:])
-    changed = changed * torch.exp(bias)
-    mean, deviation = _moments(images, head)
-    new_mean, new_deviation = _moments(changed, head)
-    changed = (changed - new_mean) / new_deviation * deviation + mean
-    scale = torch.exp(0.15 * _normal(rng, *per_image))
-    return changed * scale + 0.2 * _normal(rng, *per_image)
-
-
-def _moments(images: Tensor, head: Tensor) -> tuple[Tensor, Tensor]:
-    count = head.sum(VOLUME, keepdim=True).clamp(min=1)
-    mean = (images * head).sum(VOLUME, keepdim=True) / count
-    variance = ((images - mean) ** 2 * head).sum(VOLUME, keepdim=True) / count
-    return mean, variance.clamp(min=1e-8).sqrt()
-
-
-def _coarsen(images: Tensor, probability: float, rng: torch.Generator) -> Tensor:
-    """Thick slices along one axis, for some of the images."""
-    size = list(images.shape[-3:])
-    axis = int(_uniform(rng, 1, high=3).floor().clamp(max=2))
-    factor = float(_uniform(rng, 1, low=1.3, high=3.2))
-    coarse = [max(int(length / factor), 4) if index == axis else length for index, length in enumerate(size)]
-    thick = functional.interpolate(images, size=coarse, mode="area")
-    thick = functional.interpolate(thick, size=size, mode="trilinear", align_corners=False)
-    return torch.lerp(images, thick, _chance(rng, probability, *images.shape[:2], 1, 1, 1))
-
-
-def _sharpness(images: Tensor, rng: torch.Generator) -> Tensor:
-    blurred = functional.avg_pool3d(images, 3, stride=1, padding=1, count_include_pad=False)
-    amount = _uniform(rng, *images.shape[:2], 1, 1, 1, low=-0.4, high=0.8)
-    return torch.lerp(images, blurred, amount * _chance(rng, 0.5, *images.shape[:2], 1, 1, 1))
-
-
-def _add_noise(images: Tensor, probability: float, rng: torch.Generator) -> Tensor:
-    level = _uniform(rng, *images.shape[:2], 1, 1, 1, high=0.3) * _chance(rng, probability, *images.shape[:2], 1, 1, 1)
-    return images + level * _normal(rng, *images.shape)
-
-
-def _add_shell(images: Tensor, head: Tensor, probability: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Fluid, skull and scalp around some of the brains; the head's scaling shifts, as it would with them."""
-    count, contrasts = images.shape[:2]
-    chosen = _chance(rng, probability, count, 1, 1, 1, 1)
-    if not chosen.any():
-        return images, head
-    inner, outer = _dilate(head, 2), _dilate(head, 4)
-    gap, scalp = inner - head, outer - inner
-    layers = [
-        layer * _uniform(rng, count, contrasts, 1, 1, 1, low=low, high=high)
-        for layer, low, high in ((gap, -3.0, 1.0), (scalp, -1.0, 4.0))
+def _transplant(batch: Batch, case: int, rng: Randomness) -> None:
+    """Give a case the tumour of its neighbour with its surroundings, elsewhere; after CarveMix, arXiv:2108.06883."""
+    size = _size(batch.images)
+    offset = [rng.whole(-(length // 6), length // 6) for length in size]
+    mirrored = [-3 + axis for axis in rng.chosen(0.5, 3)]
+    donor = batch.depth[case - 1]
+    box = _tumour_box(donor)
+    if box is None:
+        return
+    target = [
+        (max(low + by, 0), min(high + by, length)) for (low, high), by, length in zip(box, offset, size, strict=True)
     ]
-    texture = 1 + 0.3 * _smooth_field(rng, count, contrasts, 12, images.shape[-3:])
-    with_shell = (images + sum(layers) * texture) * _uniform(rng, count, contrasts, 1, 1, 1, low=0.6, high=1.1)
-    with_shell = with_shell + 0.3 * _normal(rng, count, contrasts, 1, 1, 1)
-    return torch.lerp(images, with_shell, chosen), torch.lerp(head, outer, chosen)
+    if any(high <= low for low, high in target):
+        return
+    source = tuple(slice(low - by, high - by) for (low, high), by in zip(target, offset, strict=True))
+    place = tuple(slice(low, high) for low, high in target)
+    depth, images = donor[source].flip(mirrored), batch.images[case - 1][:, *source].flip(mirrored)
+    around = functional.max_pool3d((depth > 1)[None].float(), 5, stride=1, padding=2)
+    carved = functional.avg_pool3d(around, 3, stride=1, padding=1)
+    carved *= ((depth > 0) & (batch.depth[case][place] > 0))[None]
+    batch.images[case][:, *place] = torch.lerp(batch.images[case][:, *place], images, carved)
+    batch.depth[case][place] = torch.where(carved[0] > 0.5, depth, batch.depth[case][place])
+
+
+def _tumour_box(depth: Tensor, margin: int = 3) -> list[tuple[int, int]] | None:
+    """Start and stop of the tumour with a margin, along each axis; None where there is none."""
+    tumour = depth > 1
+    box = []
+    for axis in range(3):
+        others = [other for other in range(3) if other != axis]
+        where = tumour.amax(others).nonzero().flatten()
+        if not len(where):
+            return None
+        box.append((max(int(where[0]) - margin, 0), min(int(where[-1]) + 1 + margin, depth.shape[axis])))
+    return box
+
+
+def _contrast(images: Tensor, rng: Randomness) -> Tensor:
+    """A bent intensity curve, as gamma does, and a bias field; then a jitter of brightness and contrast."""
+    count, contrasts = images.shape[:2]
+    # Monotonous from -8 to 8.
+    bend = (0.04 * rng.normal(count, contrasts)).clamp(-0.06, 0.06)
+    scale, shift = torch.exp(0.15 * rng.normal(count, contrasts)), 0.2 * rng.normal(count, contrasts)
+    knots = rng.uniform(count, contrasts, 1, 1, 1, high=0.15) * rng.normal(count, contrasts, 3, 3, 3)
+    # The bias multiplies raw intensities: it acts on the distance from the scanner's own zero.
+    raw = scale[:, :, None, None, None] * (1 + knots)
+    changed = _interpolated(raw, _size(images), images.device).mul_(images - ZERO_OF_THE_SCANNER)
+    changed.addcmul_(images * _per_image(scale * bend, images), images)
+    return changed.add_(_per_image(shift + scale * ZERO_OF_THE_SCANNER, images))
+
+
+def _resolution(images: Tensor, settings: Augmentation, rng: Randomness) -> None:
+    """Thick slices for some images; others smoother or sharper. All along one axis of the batch."""
+    size, flat = list(_size(images)), images.flatten(0, 1)
+    axis, factor = rng.whole(0, 2), float(rng.uniform(1, low=1.3, high=3.2))
+    thick = rng.chosen(settings.coarse, len(flat))
+    others = [each for each in rng.chosen(settings.sharpness, len(flat)) if each not in thick]
+    chosen = thick + others
+    if not chosen:
+        return
+    amount = torch.cat([torch.ones(len(thick)), rng.uniform(len(others), low=-0.4, high=0.8)])
+    coarse = [max(int(length / factor), 4) if index == axis else length for index, length in enumerate(size)]
+    index = _on(images.device, torch.tensor(chosen))
+    sharp = flat[index]
+    blurred = functional.interpolate(sharp[None], size=coarse, mode="area")
+    blurred = functional.interpolate(blurred, size=size, mode="trilinear", align_corners=False)[0]
+    flat[index] = torch.lerp(sharp, blurred, _on(images.device, amount)[:, None, None, None])
+
+
+def _add_noise(images: Tensor, probability: float, rng: Randomness) -> None:
+    flat = images.flatten(0, 1)
+    for chosen in rng.chosen(probability, len(flat)):
+        flat[chosen].add_(rng.noise(*_size(images)), alpha=float(rng.uniform(1, high=0.3)))
+
+
+def _with_shell(images: Tensor, head: Tensor, spacing_mm: float, rng: Randomness) -> tuple[Tensor, Tensor]:
+    """Fluid, skull and scalp around a brain; the scaling of the images shifts, as it would with them.
+
+    Args:
+        images: (contrasts, slices, rows, columns).
+        head: (1, slices, rows, columns); the brain.
+        spacing_mm: Of the grid.
+        rng: Of the shell.
+
+    Returns:
+        The images, and the head with its shell.
+    """
+    contrasts, thickness = len(images), max(1, round(4 / spacing_mm))
+    inner = _dilate(head, thickness)
+    outer = _dilate(inner, thickness)
+    gap, scalp = rng.uniform(contrasts, low=-3.0, high=1.0), rng.uniform(contrasts, low=-1.0, high=4.0)
+    layers = (inner - head) * _per_image(gap, images) + (outer - inner) * _per_image(scalp, images)
+    texture = _interpolated(1 + 0.3 * rng.normal(1, contrasts, 12, 12, 12), _size(images), images.device)[0]
+    scale, shift = rng.uniform(contrasts, low=0.6, high=1.1), 0.3 * rng.normal(contrasts)
+    return (images + layers * texture) * _per_image(scale, images) + _per_image(shift, images), outer
 
 
 def _dilate(head: Tensor, voxels: int) -> Tensor:
@@ -215,8 +304,20 @@ def _dilate(head: Tensor, voxels: int) -> Tensor:
     return head
 
 
-def _drop(present: Tensor, settings: Augmentation, rng: torch.Generator) -> Tensor:
-    kept = present.clone()
+def _drop(present: Tensor, settings: Augmentation, rng: Randomness) -> Tensor:
+    kept = torch.ones(present.shape)
     for contrast in settings.droppable:
-        kept[:, contrast] *= 1 - _chance(rng, settings.drop, len(present))
-    return kept
+        kept[rng.chosen(settings.drop, len(kept)), contrast] = 0
+    return present * _on(present.device, kept)
+
+
+def _interpolated(knots: Tensor, size: Sequence[int], device: torch.device) -> Tensor:
+    return functional.interpolate(_on(device, knots), size=tuple(size), mode="trilinear", align_corners=True)
+
+
+def _per_image(values: Tensor, images: Tensor) -> Tensor:
+    return _on(images.device, values)[..., None, None, None]
+
+
+def _on(device: torch.device, values: Tensor) -> Tensor:
+    return values.to(device, non_blocking=True)

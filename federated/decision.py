@@ -16,10 +16,13 @@ class Decision:
 
     Attributes:
         thresholds: Above which a voxel belongs to the whole tumour, the tumour core, the enhancing tumour.
+        temperatures: Each region's logits are divided by its temperature before the sigmoid, so that probabilities are
+            calibrated (Guo et al. 2017, arXiv:1706.04599); fixed on validation data.
         min_component_ml: A connected piece of tumour smaller than this is dropped.
     """
 
     thresholds: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    temperatures: tuple[float, float, float] = (1.0, 1.0, 1.0)
     min_component_ml: float = 0.5
 
 

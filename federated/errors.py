@@ -2,9 +2,24 @@
 
 FederatedError
 ├── ModelError
-│   ├── ModelFileError         weights or card missing, unreadable or not what their digest says
-│   └── ModelInputError        an image the model cannot take
-└── TrainingDataError          a training case that cannot be read
+│   ├── ModelFileError           weights or card missing, unreadable or not what their digest says
+│   ├── ModelInputError          an image the model cannot take
+│   └── NetworkConfigError       a network that cannot be built
+├── TrainingError
+│   ├── TrainingDataError        a training case, or a cohort, that cannot be used
+│   ├── TrainingSettingsError    settings that cannot train
+│   ├── CheckpointError          a checkpoint that is damaged, or of another run
+│   └── DivergedError            the loss is not finite any more
+├── EvaluationError              scores or masks that cannot be compared
+└── QuantumError
+    ├── CircuitError             a circuit that cannot be built
+    ├── CircuitInputError        angles or weights that do not fit the circuit
+    ├── ShotsError               shots, rates or trials out of range
+    ├── QuantumBudgetError       the work would pass the site's budget of shots or money
+    ├── QuantumPermissionError   the site does not allow that angles leave it
+    ├── QuantumServiceError      the quantum service is away or busy; may pass
+    ├── QuantumJobError          the quantum service refused or failed a job
+    └── QuantumRecordError       the stored record of a quantum job is damaged
 """
 
 
@@ -24,5 +39,65 @@ class ModelInputError(ModelError):
     """An image that the model cannot take."""
 
 
-class TrainingDataError(FederatedError):
-    """A training case that cannot be read."""
+class NetworkConfigError(ModelError):
+    """A network that cannot be built."""
+
+
+class TrainingError(FederatedError):
+    """A training that cannot go on."""
+
+
+class TrainingDataError(TrainingError):
+    """A training case, or a cohort, that cannot be used."""
+
+
+class TrainingSettingsError(TrainingError):
+    """Settings that cannot train."""
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint that is damaged, or of another run."""
+
+
+class DivergedError(TrainingError):
+    """The loss is not finite any more."""
+
+
+class EvaluationError(FederatedError):
+    """Scores or masks that cannot be compared."""
+
+
+class QuantumError(FederatedError):
+    """A circuit that cannot be executed."""
+
+
+class CircuitError(QuantumError):
+    """A circuit that cannot be built."""
+
+
+class CircuitInputError(QuantumError):
+    """Angles or weights that do not fit the circuit."""
+
+
+class ShotsError(QuantumError):
+    """Shots, rates or trials out of range."""
+
+
+class QuantumBudgetError(QuantumError):
+    """The work would pass the site's budget of shots or money."""
+
+
+class QuantumPermissionError(QuantumError):
+    """The site does not allow that angles leave it."""
+
+
+class QuantumServiceError(QuantumError):
+    """The quantum service is away or busy; may pass."""
+
+
+class QuantumJobError(QuantumError):
+    """The quantum service refused or failed a job."""
+
+
+class QuantumRecordError(QuantumError):
+    """The stored record of a quantum job is damaged."""

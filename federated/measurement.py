@@ -14,6 +14,11 @@ from federated.decision import CORE, ENHANCING, OEDEMA
 Mask = npt.NDArray[np.bool_]
 Points = npt.NDArray[np.float64]
 
+MEASURABLE_MM = 10.0
+"""Least length of both diameters of a lesion that RANO calls measurable, on slices of up to THIN_SLICE_MM; on thicker
+ones it is two slices."""
+THIN_SLICE_MM = 5.0
+
 
 @dataclass(frozen=True)
 class RegionMeasure:
@@ -22,9 +27,10 @@ class RegionMeasure:
     Attributes:
         key: "whole-tumour", "tumour-core", "enhancing", "oedema" or "necrosis".
         label: The region's name for a reader.
-        long_axis_mm, short_axis_mm: Longest in-plane diameter of one connected piece on any slice, and the longest
-            chord perpendicular to it there; None when the region is empty.
+        long_axis_mm, short_axis_mm: Longest diameter of one connected piece on any axial slice, and the longest chord
+            perpendicular to it there; None when the region is empty.
         confidence: Mean probability of the region within it, 0 to 1; None when it is empty.
+        is_measurable: Whether RANO would follow it: both diameters long enough, and seen on two axial slices or more.
     """
 
     key: str
@@ -33,6 +39,14 @@ class RegionMeasure:
     long_axis_mm: float | None
     short_axis_mm: float | None
     confidence: float | None
+    is_measurable: bool
+
+    @property
+    def product_mm2(self) -> float | None:
+        """Product of the two diameters, what RANO compares between visits; None when the region is empty."""
+        return (
+            None if self.long_axis_mm is None or self.short_axis_mm is None else self.long_axis_mm * self.short_axis_mm
+        )
 
 
 def measure_regions(
@@ -40,13 +54,16 @@ def measure_regions(
 ) -> tuple[RegionMeasure, ...]:
     """Measure the three nested regions and the two that remain between them.
 
+    Diameters are taken on the voxel planes nearest to axial, whatever the acquisition was.
+
     Args:
         labels: (slices, rows, columns): 1 necrotic and non-enhancing core, 2 oedema, 3 enhancing.
         probabilities: (3, slices, rows, columns): whole tumour, tumour core, enhancing tumour.
         affine_lps: (4, 4), maps (slice, row, column, 1) to LPS, mm; its axes are at right angles.
 
     References:
-        Wen et al. 2010 (RANO), doi:10.1200/JCO.2009.26.3541: maximal perpendicular diameters on one slice.
+        Wen et al. 2010 (RANO), doi:10.1200/JCO.2009.26.3541: maximal perpendicular diameters on one axial slice, and
+            what is measurable.
     """
     window = ndimage.find_objects((labels > 0).view(np.uint8))
     box = window[0] if window else (slice(0), slice(0), slice(0))
@@ -90,11 +107,17 @@ def _measure(
     key: str, label: str, mask: Mask, probability: npt.NDArray[np.float32], affine_lps: npt.NDArray[np.float64]
 ) -> RegionMeasure:
     spacing = np.linalg.norm(affine_lps[:3, :3], axis=0)
-    axes = diameters(mask, (float(spacing[1]), float(spacing[2])))
+    # The array axis that runs most along the patient's: its planes are the most axial ones.
+    axial = int(np.argmax(np.abs(affine_lps[2, :3]) / spacing))
+    slices, thickness_mm = np.moveaxis(mask, axial, 0), float(spacing[axial])
+    down, right = np.delete(spacing, axial)
+    axes = diameters(slices, (float(down), float(right)))
     if axes is None:
-        return RegionMeasure(key, label, 0.0, None, None, None)
+        return RegionMeasure(key, label, 0.0, None, None, None, is_measurable=False)
     volume_ml = int(mask.sum()) * abs(float(np.linalg.det(affine_lps[:3, :3]))) / 1000
-    return RegionMeasure(key, label, volume_ml, axes[0], axes[1], float(probability[mask].mean()))
+    least_mm = MEASURABLE_MM if thickness_mm <= THIN_SLICE_MM else 2 * thickness_mm
+    is_measurable = min(axes) >= least_mm and int(slices.any(axis=(1, 2)).sum()) > 1
+    return RegionMeasure(key, label, volume_ml, *axes, float(probability[mask].mean()), is_measurable)
 
 
 def _pieces(mask: Mask, spacing_mm: Points) -> Iterator[Points]:

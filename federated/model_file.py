@@ -5,7 +5,7 @@ The version is a digest over all of it; a folder whose content does not match it
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from federated.decision import LABEL_MAP, Decision
-from federated.errors import ModelFileError
-from federated.models import NetworkConfig
+from federated.errors import FederatedError, ModelFileError
+from federated.models import NetworkConfig, describe_network, parse_network
 from federated.ports import ModelIdentity
 from federated.preprocessing import Preprocessing
 from governance.canonical import Canonical, digest
@@ -70,14 +70,14 @@ def load_model(folder: Path) -> tuple[Model, ModelIdentity]:
         document = json.loads(text)
         model = Model(
             name=str(document["name"]),
-            network=_parse_network(document["network"]),
+            network=parse_network(document["network"]),
             preprocessing=_parse_preprocessing(document["preprocessing"]),
             decision=_parse_decision(document["decision"]),
             weights=load(weights),
             training=document.get("training", {}),
         )
         stated, label_map = document["version"], document["label_map"]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as fault:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, FederatedError, SafetensorError) as fault:
         raise ModelFileError(f"{folder}: not a model ({type(fault).__name__}: {fault}); install it again.") from fault
     card = _card(model)
     found = _version(weights, card)
@@ -94,16 +94,7 @@ def _card(model: Model) -> dict[str, Any]:
     return {
         "name": model.name,
         "label_map": {str(value): region for value, region in LABEL_MAP.items()},
-        "network": {
-            "architecture": "SegResNet",
-            "in_channels": network.in_channels,
-            "regions": network.regions,
-            "fold": network.fold,
-            "init_filters": network.init_filters,
-            "blocks_down": list(network.blocks_down),
-            "blocks_up": list(network.blocks_up),
-            "norm_groups": network.norm_groups,
-        },
+        "network": describe_network(network),
         # Measured numbers are strings: the canonical form that is hashed has no floats.
         "preprocessing": {
             "contrasts": list(preprocessing.contrasts),
@@ -114,6 +105,7 @@ def _card(model: Model) -> dict[str, Any]:
         },
         "decision": {
             "thresholds": [repr(threshold) for threshold in decision.thresholds],
+            "temperatures": [repr(temperature) for temperature in decision.temperatures],
             "min_component_ml": repr(decision.min_component_ml),
         },
     }
@@ -137,20 +129,6 @@ def _half(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().half() if tensor.is_floating_point() else tensor.detach()
 
 
-def _parse_network(card: Mapping[str, Any]) -> NetworkConfig:
-    if card["architecture"] != "SegResNet":
-        raise ValueError(f"unknown architecture {card['architecture']!r}")
-    return NetworkConfig(
-        in_channels=int(card["in_channels"]),
-        regions=int(card["regions"]),
-        fold=int(card["fold"]),
-        init_filters=int(card["init_filters"]),
-        blocks_down=tuple(int(count) for count in card["blocks_down"]),
-        blocks_up=tuple(int(count) for count in card["blocks_up"]),
-        norm_groups=int(card["norm_groups"]),
-    )
-
-
 def _parse_preprocessing(card: Mapping[str, Any]) -> Preprocessing:
     return Preprocessing(
         contrasts=tuple(str(contrast) for contrast in card["contrasts"]),
@@ -162,5 +140,13 @@ def _parse_preprocessing(card: Mapping[str, Any]) -> Preprocessing:
 
 
 def _parse_decision(card: Mapping[str, Any]) -> Decision:
-    whole, core, enhancing = (float(threshold) for threshold in card["thresholds"])
-    return Decision(thresholds=(whole, core, enhancing), min_component_ml=float(card["min_component_ml"]))
+    return Decision(
+        thresholds=_three(card["thresholds"]),
+        temperatures=_three(card["temperatures"]),
+        min_component_ml=float(card["min_component_ml"]),
+    )
+
+
+def _three(values: Sequence[Any]) -> tuple[float, float, float]:
+    whole, core, enhancing = (float(value) for value in values)
+    return whole, core, enhancing

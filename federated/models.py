@@ -1,69 +1,176 @@
-"""The network: a small SegResNet after Myronenko (2018), arXiv:1810.11654, as MONAI builds it."""
+"""The model family, from one configuration: the hybrid network, its controls, and two classical baselines.
 
-from dataclasses import dataclass
+Every network maps float32 (batch, in_channels, slices, rows, columns) to logits (batch, regions, slices, rows, columns)
+of whole tumour, tumour core and enhancing tumour.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Final
 
 import torch
 from monai.networks.nets.segresnet import SegResNet
-from monai.networks.utils import pixelshuffle, pixelunshuffle
+from monai.networks.nets.unet import UNet
+
+from federated.errors import NetworkConfigError
+from federated.hybrid import HybridNet
+from federated.quantum.slot import Kind, SlotConfig
+
+REGIONS: Final = 3
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
-    """What the network looks like; part of the model version.
+class HybridConfig:
+    """The hybrid network or one of its controls; part of the model version.
 
     Attributes:
         in_channels: Contrasts and their flags.
-        regions: Logits: whole tumour, tumour core, enhancing tumour.
-        fold: So many neighbours along each axis become channels before the first layer, and logits unfold again behind
-            the last: a processor handles many channels on few voxels several times faster than the reverse.
-        init_filters: Feature channels at the first level; they double at each level.
-        blocks_down, blocks_up: Residual blocks at each level, down and back up.
-        norm_groups: Of the group normalisation.
+        filters: Channels at half resolution and at each level below.
+        detail: Channels at full resolution, before the head.
+        neck: What sits on the deepest features; None for nothing at all.
+        head: What answers voxel by voxel at full resolution; None for a plain projection.
     """
 
     in_channels: int = 8
-    regions: int = 3
-    fold: int = 2
-    init_filters: int = 16
-    blocks_down: tuple[int, ...] = (1, 2, 2)
-    blocks_up: tuple[int, ...] = (1, 1)
-    norm_groups: int = 8
+    filters: tuple[int, ...] = (24, 48, 96)
+    detail: int = 8
+    neck: SlotConfig | None = field(default_factory=SlotConfig)
+    head: SlotConfig | None = field(default_factory=lambda: SlotConfig(wires=4))
 
     @property
     def stride(self) -> int:
         """Input sizes must be multiples of it."""
-        return int(self.fold * 2 ** (len(self.blocks_down) - 1))
+        return int(2 ** len(self.filters))
 
 
-class _Folded(torch.nn.Module):
-    """A network that sees fold^3 neighbouring voxels as channels of one (space to depth)."""
+@dataclass(frozen=True)
+class UNetConfig:
+    """MONAI's residual 3D U-Net with instance norm, the strong classical baseline."""
 
-    def __init__(self, network: torch.nn.Module, fold: int) -> None:
-        super().__init__()
-        self._network = network
-        self._fold = fold
+    in_channels: int = 8
+    filters: tuple[int, ...] = (16, 32, 64, 128)
+    res_units: int = 2
 
-    def forward(self, channels: torch.Tensor) -> torch.Tensor:
-        """Fold, apply, unfold; the spatial shape stays."""
-        logits = self._network(pixelunshuffle(channels, spatial_dims=3, scale_factor=self._fold))
-        unfolded: torch.Tensor = pixelshuffle(logits, spatial_dims=3, scale_factor=self._fold)
-        return unfolded
+    @property
+    def stride(self) -> int:
+        """Input sizes must be multiples of it."""
+        return int(2 ** (len(self.filters) - 1))
+
+
+@dataclass(frozen=True)
+class SegResNetConfig:
+    """MONAI's SegResNet after Myronenko (2018), arXiv:1810.11654, with instance norm."""
+
+    in_channels: int = 8
+    init_filters: int = 16
+    blocks_down: tuple[int, ...] = (1, 2, 2, 4)
+    blocks_up: tuple[int, ...] = (1, 1, 1)
+
+    @property
+    def stride(self) -> int:
+        """Input sizes must be multiples of it."""
+        return int(2 ** (len(self.blocks_down) - 1))
+
+
+NetworkConfig = HybridConfig | UNetConfig | SegResNetConfig
+
+
+def _hybrid(kind: Kind) -> HybridConfig:
+    return HybridConfig(neck=SlotConfig(kind), head=SlotConfig(kind, wires=4))
+
+
+ARMS: Final[Mapping[str, NetworkConfig]] = {
+    "hybrid": _hybrid("quantum"),
+    "hybrid-neck": replace(_hybrid("quantum"), head=SlotConfig("identity", wires=4)),
+    "hybrid-head": replace(_hybrid("quantum"), neck=SlotConfig("identity")),
+    "no-entangler": _hybrid("no-entangler"),
+    "frozen": _hybrid("frozen"),
+    "mlp": _hybrid("mlp"),
+    "wide-mlp": _hybrid("wide-mlp"),
+    "identity": _hybrid("identity"),
+    "unet": UNetConfig(),
+    "segresnet": SegResNetConfig(),
+}
+"""By name: the hybrid, its ablations and controls, and the baselines."""
 
 
 def build_network(config: NetworkConfig) -> torch.nn.Module:
-    """Build the network with fresh weights.
+    """Build a network with fresh weights.
 
-    Returns:
-        Maps float32 (batch, in_channels, slices, rows, columns) to logits (batch, regions, slices, rows, columns).
+    Raises:
+        NetworkConfigError: A number is out of range.
     """
-    voxels = config.fold**3
-    network = SegResNet(
-        spatial_dims=3,
-        init_filters=config.init_filters,
-        in_channels=config.in_channels * voxels,
-        out_channels=config.regions * voxels,
-        norm=("GROUP", {"num_groups": config.norm_groups}),
+    _check(config)
+    if isinstance(config, HybridConfig):
+        return HybridNet(config.in_channels, REGIONS, config.filters, config.detail, config.neck, config.head)
+    if isinstance(config, UNetConfig):
+        return UNet(
+            3,
+            config.in_channels,
+            REGIONS,
+            config.filters,
+            (2,) * (len(config.filters) - 1),
+            num_res_units=config.res_units,
+            norm=("INSTANCE", {"affine": True}),
+        )
+    return SegResNet(
+        3,
+        config.init_filters,
+        config.in_channels,
+        REGIONS,
+        norm=("INSTANCE", {"affine": True}),
         blocks_down=config.blocks_down,
         blocks_up=config.blocks_up,
     )
-    return _Folded(network, config.fold)
+
+
+def _check(config: NetworkConfig) -> None:
+    for name, value in asdict(config).items():
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not all(1 <= number <= 1024 for number in numbers if isinstance(number, int)) or numbers == ():
+            raise NetworkConfigError(f"{type(config).__name__}: expected {name} from 1 to 1024, got {value!r}.")
+
+
+_ARCHITECTURES: Final[Mapping[str, type[HybridConfig] | type[UNetConfig] | type[SegResNetConfig]]] = {
+    "hybrid": HybridConfig,
+    "unet": UNetConfig,
+    "segresnet": SegResNetConfig,
+}
+
+
+def describe_network(config: NetworkConfig) -> dict[str, Any]:
+    """A configuration as JSON, with its architecture's name."""
+    name = next(name for name, cls in _ARCHITECTURES.items() if isinstance(config, cls))
+    return {"architecture": name, **{key: _plain(value) for key, value in asdict(config).items()}}
+
+
+def parse_network(card: Mapping[str, Any]) -> NetworkConfig:
+    """The configuration that describe_network wrote.
+
+    Raises:
+        NetworkConfigError: The architecture is unknown, or a field is missing, unknown or of the wrong kind.
+    """
+    cls = _ARCHITECTURES.get(str(card.get("architecture")))
+    if cls is None:
+        raise NetworkConfigError(
+            f"Expected an architecture of {', '.join(_ARCHITECTURES)}, got {card.get('architecture')!r}."
+        )
+    names = {each.name for each in fields(cls)}
+    if set(card) - {"architecture"} != names:
+        raise NetworkConfigError(f"{cls.__name__}: expected the fields {sorted(names)}, got {sorted(card)}.")
+    try:
+        return cls(**{name: _parse(name, card[name]) for name in names})
+    except (TypeError, ValueError) as fault:
+        raise NetworkConfigError(f"{cls.__name__}: {fault}.") from fault
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _parse(name: str, value: Any) -> Any:
+    if name in {"neck", "head"}:
+        return None if value is None else SlotConfig(**value)
+    if isinstance(value, list):
+        return tuple(int(number) for number in value)
+    return int(value)

@@ -1,27 +1,34 @@
-"""A synthetic head with a glioma, seeded; for tests, and as extra training cases.
+"""A synthetic head with a glioma, seeded: for tests, for comparisons between sites, and as extra training cases.
 
-It is no model of anatomy: ellipsoids with folded surfaces, four contrasts with plausible order of brightness.
+Anatomy is the MNI152 template's, bent anew for each case; the tumour grows along its white matter. The same generator
+state gives the same head on every grid, but for what voxels of another size cannot show.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
+from federated.phantom_anatomy import BRAIN_MM, HEAD_MM, Anatomy, build_anatomy, draw_pose
+from federated.phantom_fields import FieldOfView, Floats
+from federated.phantom_head import Shell, build_shell, dura
+from federated.phantom_scanner import CONTRASTS, MOTTLE, TISSUES, Scanner, acquire, draw_brightness
+from federated.phantom_tumour import (
+    ENHANCING,
+    NECROTIC,
+    OEDEMA,
+    Tumour,
+    TumourHabit,
+    displace,
+    grow,
+    plan_tumour,
+    vessels,
+    white_matter_lesions,
+)
 from federated.ports import Image
 
-Field = npt.NDArray[np.float64]
-
-BRIGHTNESS: Mapping[str, tuple[float, ...]] = {
-    # CSF, grey matter, white matter, necrosis, oedema, enhancing; scalp, skull last.
-    "T1": (0.15, 0.55, 0.80, 0.30, 0.50, 0.55, 1.00, 0.05),
-    "T1ce": (0.15, 0.55, 0.75, 0.30, 0.50, 1.20, 1.10, 0.05),
-    "T2": (1.20, 0.65, 0.50, 1.00, 0.90, 0.75, 0.80, 0.05),
-    "FLAIR": (0.15, 0.60, 0.50, 0.55, 1.00, 0.80, 0.75, 0.05),
-}
-CSF, GREY, WHITE, NECROSIS, OEDEMA, ENHANCING, SCALP, SKULL = range(8)
+USUAL_HABIT, USUAL_SCANNER = TumourHabit(), Scanner()
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,101 +38,101 @@ class Phantom:
     Attributes:
         images: By contrast, float32 (slices, rows, columns), LPS-aligned.
         labels: uint8, same grid: 1 necrotic and non-enhancing core, 2 oedema, 3 enhancing.
+        brain: bool, same grid: the true brain, whether the skull is shown or not.
     """
 
     images: Mapping[str, Image]
     labels: npt.NDArray[np.uint8]
+    brain: npt.NDArray[np.bool_]
 
 
 def build_phantom(
     rng: np.random.Generator,
     *,
-    shape: tuple[int, int, int] = (72, 88, 72),
+    shape: tuple[int, int, int] | None = None,
     spacing_mm: float = 2.0,
     tumour: bool = True,
     skull: bool = False,
-    noise: float = 0.03,
+    noise: float | None = None,
+    habit: TumourHabit = USUAL_HABIT,
+    scanner: Scanner = USUAL_SCANNER,
+    age_years: float | None = None,
 ) -> Phantom:
     """Build one head.
 
     Args:
         rng: The same state gives the same phantom.
-        shape: (slices, rows, columns).
+        shape: (slices, rows, columns); None gives the head the room it needs. A head that has less room is shrunk.
         spacing_mm: Isotropic.
         tumour: Whether there is one.
-        skull: Whether skull and scalp are kept; else the background is exactly 0.
-        noise: Standard deviation as a fraction of white matter's brightness.
+        skull: Whether skull, scalp, eyes and neck are shown; else the background is exactly 0.
+        noise: Instead of the scanner's, as a fraction of white matter's brightness.
+        habit: What tumours are like.
+        scanner: What images are like.
+        age_years: The older, the more fluid and the more white-matter lesions that are no tumour; None draws it.
     """
-    points = np.indices(shape).astype(float) - (np.array(shape)[:, None, None, None] - 1) / 2
-    head = np.array(shape) / 2 * (0.78 if skull else 0.92)
-    radius = np.sqrt(((points / head[:, None, None, None]) ** 2).sum(axis=0))
-    tissue = np.full(shape, -1)
-    folds = _smooth_noise(rng, shape, 2.5)
-    brain = radius < 1
-    tissue[brain] = CSF
-    tissue[radius + 0.05 * folds < 0.94] = GREY
-    tissue[radius + 0.12 * folds < 0.80] = WHITE
-    for side in (-1, 1):
-        centre = np.array([0.05, 0.0, 0.12 * side]) * head
-        tissue[_ellipsoid(points, centre, np.array([0.22, 0.38, 0.08]) * head) < 1] = CSF
-    labels = np.zeros(shape, np.uint8)
+    room = HEAD_MM if skull else BRAIN_MM
+    view = FieldOfView(shape or usual_shape(spacing_mm, skull=skull), spacing_mm)
+    pose = draw_pose(rng, view, room_mm=room)
+    plan = plan_tumour(rng, pose, habit)
     if tumour:
-        labels = _tumour(rng, points, head, brain)
-        tissue[labels == 1], tissue[labels == 2], tissue[labels == 3] = NECROSIS, OEDEMA, ENHANCING
-    if skull:
-        tissue[(radius >= 1) & (radius < 1.1)] = SKULL
-        tissue[(radius >= 1.1) & (radius < 1.22)] = SCALP
-    affine = np.diag([spacing_mm] * 3 + [1.0])[[2, 1, 0, 3]]
-    affine[:3, 3] = -(np.array(shape)[::-1] - 1) / 2 * spacing_mm
-    images = {
-        contrast: Image(_image(rng, tissue, values, noise, skull), affine) for contrast, values in BRIGHTNESS.items()
-    }
-    return Phantom(images, labels)
+        pose = displace(pose, plan)
+    drawn_age = float(rng.uniform(25, 85))
+    age = drawn_age if age_years is None else age_years
+    anatomy = build_anatomy(rng, pose, age)
+    lesions = white_matter_lesions(rng, anatomy, age)
+    enhancing_vessels = vessels(rng, anatomy)
+    grown = grow(rng, anatomy, plan) if tumour else None
+    shell = build_shell(rng, anatomy) if skull else None
+    membrane = dura(rng, anatomy)
+    parts = _fractions(anatomy, grown, lesions, enhancing_vessels, membrane, shell)
+    settings = scanner if noise is None else replace(scanner, noise=noise)
+    brightness = draw_brightness(rng, settings)
+    texture = 1 + np.float32(0.03) * view.smooth_field(rng, 5.0)
+    grain = view.smooth_field(rng, 7.0)
+    images = {}
+    for contrast in CONTRASTS:
+        ideal = sum(values * brightness[contrast][TISSUES.index(tissue)] for tissue, values in parts.items()) * texture
+        if grown is not None:
+            # Tumours are mottled, each contrast its own way.
+            mottle = (grain + view.smooth_field(rng, 6.0)) / np.float32(np.sqrt(2))
+            ideal *= 1 + np.float32(MOTTLE[contrast]) * mottle * grown.density
+        visible = None if skull else anatomy.brain
+        images[contrast] = Image(acquire(rng, ideal, view, settings, visible), view.affine_lps)
+    labels = np.zeros(view.shape, np.uint8) if grown is None else grown.labels
+    return Phantom(images, labels, anatomy.brain)
 
 
-def _tumour(
-    rng: np.random.Generator, points: Field, head: Field, brain: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.uint8]:
-    direction = rng.normal(size=3)
-    centre = direction / np.linalg.norm(direction) * rng.uniform(0.35, 0.6) * head
-    size = float(head.min())
-    lobes = 0.35 * _smooth_noise(rng, brain.shape, 4.0)
-    core = rng.uniform(0.14, 0.34) * size * rng.uniform(0.8, 1.25, 3)
-    distance = _ellipsoid(points, centre, core) * (1 + lobes)
-    oedema = _ellipsoid(points, centre + rng.uniform(-0.08, 0.08, 3) * size, core * rng.uniform(1.3, 2.2)) * (1 - lobes)
-    rim = rng.uniform(0.4, 0.85)
-    labels = np.zeros(brain.shape, np.uint8)
-    labels[oedema < 1] = 2
-    labels[distance < 1] = 3 if rng.random() < 0.8 else 1
-    labels[distance < rim] = 1
-    labels[~brain] = 0
-    return labels
+def usual_shape(spacing_mm: float, *, skull: bool = False) -> tuple[int, int, int]:
+    """The grid that holds a usual brain, or a usual head: a multiple of 16 mm along each axis."""
+    millimetres = (192, 224, 192) if skull else (144, 176, 144)
+    slices, rows, columns = (round(length / spacing_mm) for length in millimetres)
+    return slices, rows, columns
 
 
-def _image(
-    rng: np.random.Generator, tissue: npt.NDArray[np.int_], values: tuple[float, ...], noise: float, skull: bool
-) -> npt.NDArray[np.float32]:
-    jitter = np.array(values) * rng.uniform(0.9, 1.1, len(values))
-    # Air is class -1, so it takes the last entry.
-    image = np.append(jitter, 0.0)[tissue]
-    image = ndimage.gaussian_filter(image, 0.5)
-    image *= np.exp(0.1 * _smooth_noise(rng, tissue.shape, 14.0))
-    scanner = rng.uniform(200, 3000)
-    deviation = noise * values[WHITE]
-    image = np.hypot(image + rng.normal(0, deviation, tissue.shape), rng.normal(0, deviation, tissue.shape))
-    if not skull:
-        image[tissue < 0] = 0
-    scaled: npt.NDArray[np.float32] = (image * scanner).astype(np.float32)
-    return scaled
+def _fractions(
+    anatomy: Anatomy,
+    tumour: Tumour | None,
+    lesions: Floats,
+    enhancing_vessels: Floats,
+    membrane: Floats,
+    shell: Shell | None,
+) -> dict[str, Floats]:
+    """How much of each tissue every voxel holds; what comes later replaces what was there."""
+    parts = {"csf": anatomy.csf, "grey": anatomy.grey, "white": anatomy.white}
+    parts = _replace(parts, "lesion", np.float32(0.8) * lesions)
+    parts = _replace(parts, "bone", membrane)
+    parts = _replace(parts, "vessel", np.float32(0.8) * enhancing_vessels)
+    if tumour is not None:
+        for tissue, label in (("oedema", OEDEMA), ("necrosis", NECROTIC), ("enhancing", ENHANCING)):
+            parts = _replace(parts, tissue, tumour.density * (tumour.labels == label))
+    if shell is not None:
+        parts["csf"] = parts["csf"] + shell.csf
+        parts["bone"] = parts["bone"] + shell.bone
+        parts |= {"fat": shell.fat, "muscle": shell.muscle}
+    return parts
 
 
-def _ellipsoid(points: Field, centre: Field, radii: Field) -> Field:
-    distance: Field = np.sqrt((((points - centre[:, None, None, None]) / radii[:, None, None, None]) ** 2).sum(axis=0))
-    return distance
-
-
-def _smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> Field:
-    """Mean 0, standard deviation 1."""
-    field = ndimage.gaussian_filter(rng.normal(size=shape), sigma)
-    smooth: Field = (field - field.mean()) / field.std()
-    return smooth
+def _replace(parts: dict[str, Floats], tissue: str, share: Floats) -> dict[str, Floats]:
+    kept = 1 - share
+    return {name: fraction * kept for name, fraction in parts.items()} | {tissue: share}

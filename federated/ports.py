@@ -47,12 +47,17 @@ class Prediction:
 
     Attributes:
         labels: uint8 (slices, rows, columns); 0 background, 1 necrotic and non-enhancing core, 2 oedema, 3 enhancing.
-        probabilities: float32 (3, slices, rows, columns); whole tumour, tumour core, enhancing tumour.
+        probabilities: float32 (3, slices, rows, columns); whole tumour, tumour core, enhancing tumour; calibrated.
+        uncertainty: float32 (slices, rows, columns), 0 (sure) to 1; see federated.uncertainty.predictive_entropy.
+        confidence: The Dice coefficient that the whole tumour's mask can expect to reach, 0 to 1; see
+            federated.uncertainty.expected_dice.
         warnings: What a reader must know, in words for a radiologist.
     """
 
     labels: npt.NDArray[np.uint8]
     probabilities: npt.NDArray[np.float32]
+    uncertainty: npt.NDArray[np.float32]
+    confidence: float
     warnings: tuple[str, ...]
 
 

@@ -39,11 +39,35 @@ def resample(image: Image, grid: Grid, *, fill: float) -> Floats:
 
     Axes that are sampled finer than the grid are averaged in blocks first, so that nothing aliases.
     """
-    source = _block_mean(image, float(grid.spacing_mm.min()))
+    source = block_mean(image, float(grid.spacing_mm.min()))
     to_index = np.linalg.inv(source.affine_lps) @ grid.affine_lps
     values = interpolate(source.voxels, to_index, grid.shape, mode="nearest")
     values[~_covered(source.voxels.shape, to_index, grid.shape)] = fill
     return values
+
+
+def block_mean(image: Image, spacing_mm: float) -> Image:
+    """Average blocks of neighbours along each axis so that their spacing comes near the given one, mm."""
+    voxels, affine = image.voxels, image.affine_lps.copy()
+    for axis in range(3):
+        factor = min(int(spacing_mm / np.linalg.norm(image.affine_lps[:3, axis]) + 0.25), voxels.shape[axis])
+        if factor < 2:
+            continue
+        # Repeating the last slice keeps the edge; it moves the last block's centre by less than the grid's spacing.
+        surplus = -voxels.shape[axis] % factor
+        padding = [(0, surplus if other == axis else 0) for other in range(3)]
+        padded = np.pad(voxels, padding, mode="edge") if surplus else voxels
+        blocks = padded.reshape(*padded.shape[:axis], -1, factor, *padded.shape[axis + 1 :])
+        voxels = blocks.mean(axis=axis + 1, dtype=np.float32)
+        step = np.ones(4)
+        step[axis] = factor
+        affine = affine @ translation(np.eye(3)[axis] * (factor - 1) / 2) @ np.diag(step)
+    return Image(np.ascontiguousarray(voxels, np.float32), affine)
+
+
+def covered(image: Image, grid: Grid) -> Mask:
+    """Where the grid's voxel centres lie inside the image's voxels, edges included."""
+    return _covered(image.voxels.shape, np.linalg.inv(image.affine_lps) @ grid.affine_lps, grid.shape)
 
 
 def resample_labels(labels: npt.NDArray[np.uint8], affine_lps: Affine, grid: Grid) -> npt.NDArray[np.uint8]:
@@ -93,25 +117,6 @@ def to_shape(counts: Iterable[int]) -> tuple[int, int, int]:
     """Three counts as a shape."""
     slices, rows, columns = (int(count) for count in counts)
     return slices, rows, columns
-
-
-def _block_mean(image: Image, spacing_mm: float) -> Image:
-    """Average blocks of neighbours along each axis so that their spacing comes near the given one."""
-    voxels, affine = image.voxels, image.affine_lps.copy()
-    for axis in range(3):
-        factor = min(int(spacing_mm / np.linalg.norm(image.affine_lps[:3, axis]) + 0.25), voxels.shape[axis])
-        if factor < 2:
-            continue
-        # Repeating the last slice keeps the edge; it moves the last block's centre by less than the grid's spacing.
-        surplus = -voxels.shape[axis] % factor
-        padding = [(0, surplus if other == axis else 0) for other in range(3)]
-        padded = np.pad(voxels, padding, mode="edge") if surplus else voxels
-        blocks = padded.reshape(*padded.shape[:axis], -1, factor, *padded.shape[axis + 1 :])
-        voxels = blocks.mean(axis=axis + 1, dtype=np.float32)
-        step = np.ones(4)
-        step[axis] = factor
-        affine = affine @ translation(np.eye(3)[axis] * (factor - 1) / 2) @ np.diag(step)
-    return Image(np.ascontiguousarray(voxels, np.float32), affine)
 
 
 def _covered(source_shape: tuple[int, ...], to_index: Affine, shape: tuple[int, int, int]) -> Mask:

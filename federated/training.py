@@ -1,56 +1,86 @@
-"""Train the segmenter on a few whole cases, and fix its thresholds on variants of the same cases."""
+"""Train a segmenter: the loop, its settings, and what it tells while it runs.
 
+The same settings, cases, machine and number of threads give the same weights, bit for bit, also when the run was killed
+and went on from a checkpoint.
+"""
+
+import hashlib
+import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, fields
+from typing import Final, Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch.nn import functional
+from safetensors.torch import save
 
-from federated.augmentation import Augmentation, Batch, augment
-from federated.cases import Example
-from federated.decision import Decision, decide
-from federated.errors import TrainingDataError
-from federated.metrics import dice_of_masks, region_masks
-from federated.models import NetworkConfig, build_network
+from federated.augmentation import Batch, Randomness, augment, plain
+from federated.checkpoints import CheckpointFolder
+from federated.errors import DivergedError, TrainingDataError, TrainingSettingsError
+from federated.losses import region_loss
+from federated.models import NetworkConfig, describe_network
+from federated.numerics import autocast, reproducible
+from federated.sampling import Pool, Split
+from federated.training_settings import TrainingSettings
+from federated.training_state import TrainingState
+from federated.validation import LabelledInput, Validation, to_device, validate
+
+__all__ = ["Event", "Report", "Started", "Stepped", "Trained", "TrainingSettings", "Validated", "quiet", "train"]
 
 Tensor = torch.Tensor
-StepReport = Callable[[int, int, float], None]
-"""Takes the step, from 1, the number of steps, and the loss."""
 
-THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
-MIN_COMPONENTS_ML = (0.0, 0.1, 0.25, 0.5, 1.0)
-TOLERANCE = 0.002
-"""Differences of mean Dice below it do not decide."""
+WARM_UP_STEPS: Final = 20
+MAX_GRADIENT_NORM: Final = 1.0
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
-    """How to train.
+class Started:
+    """The run begins, or goes on after a step.
 
     Attributes:
-        steps: Optimiser steps; fewer when minutes end first.
-        minutes: Limit on the training of one model; None for no limit.
-        patch: (slices, rows, columns) of a whole case, cut or padded around its middle.
-        phantom_share: Expected share of synthetic cases in a batch.
-        average_decay: Of the running average of the weights, which is the model.
-        channels_last: Memory layout of the network; which one is faster depends on the device.
+        step: Steps that are done already.
+        parameters: Weights of the network that learn.
     """
 
-    steps: int = 1200
-    minutes: float | None = None
-    batch: int = 8
-    patch: tuple[int, int, int] = (72, 88, 72)
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-4
-    phantom_share: float = 0.1
-    average_decay: float = 0.995
-    channels_last: bool = False
-    seed: int = 0
-    augmentation: Augmentation = field(default_factory=Augmentation)
+    step: int
+    steps: int
+    parameters: int
+    precision: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """One optimiser step is done.
+
+    Attributes:
+        step: From 1.
+        seconds: Time of training so far, that before a resume included.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Validated:
+    """The averaged weights were measured on the held-out cases.
+
+    Attributes:
+        is_best: Whether no earlier score of the run is higher.
+    """
+
+    step: int
+    validation: Validation
+    is_best: bool
+
+
+Event = Started | Stepped | Validated
+Report = Callable[[Event], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,197 +88,217 @@ class Trained:
     """A trained network.
 
     Attributes:
-        weights: The averaged weights, float32 on the CPU.
-        losses: Mean training loss of each tenth of the run.
+        weights: The averaged weights, float32 on the CPU: the best on the held-out cases, without such the last.
+        steps: That were done.
+        best_step: Of the weights.
+        losses: Of each step.
+        validations: By step.
+        seconds: Of the whole run.
     """
 
     weights: Mapping[str, Tensor]
     steps: int
+    best_step: int
+    losses: Sequence[float]
+    validations: Mapping[int, Validation]
     seconds: float
-    losses: tuple[float, ...]
+    precision: Literal["float32", "bfloat16"]
+    threads: int
+
+
+def quiet(_event: Event) -> None:
+    """Report nothing."""
 
 
 def train(
-    real: Sequence[Example],
-    synthetic: Sequence[Example],
+    split: Split,
     network_config: NetworkConfig,
     settings: TrainingSettings,
     device: torch.device,
-    report: StepReport,
+    report: Report = quiet,
+    checkpoints: CheckpointFolder | None = None,
+    initial: Mapping[str, Tensor] | None = None,
 ) -> Trained:
-    """Train a network from scratch.
+    """Train a network from scratch, or from the last checkpoint.
 
-    On a GPU two runs differ slightly: some of its kernels add in no fixed order.
+    Args:
+        split: The cases.
+        network_config: What to train.
+        settings: How.
+        device: Where.
+        report: Called between two steps. An exception from it, as Ctrl-C gives, ends the run after a checkpoint.
+        checkpoints: Where the state is kept; without, nothing is written.
+        initial: Weights to start from, as of a released model; fresh ones unless given.
 
     Raises:
-        TrainingDataError: There is no real case.
+        TrainingDataError: There is no case, or a held-out one does not fit the network.
+        TrainingSettingsError: The patch does not fit the network, or the initial weights do not.
+        CheckpointError: The checkpoints are damaged, of another run, or cannot be written.
+        DivergedError: The loss or a gradient is not finite.
     """
-    torch.manual_seed(settings.seed)
-    rng = torch.Generator(device).manual_seed(settings.seed)
-    pool, weights = _pool(real, synthetic, settings, device)
-    layout = torch.channels_last_3d if settings.channels_last else torch.contiguous_format
-    network = build_network(network_config).to(device, memory_format=layout).train()  # type: ignore[call-overload]
-    average = torch.optim.swa_utils.AveragedModel(network, avg_fn=_ramped_average(settings.average_decay))
-    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    started, losses, step = time.monotonic(), [], 0
-    while step < settings.steps:
-        elapsed = time.monotonic() - started
-        # With a time limit the schedule follows whichever of steps and minutes is further.
-        done = max(step / settings.steps, elapsed / (60 * settings.minutes) if settings.minutes else 0.0)
-        if done >= 1:
-            break
-        _set_learning_rate(optimiser, settings.learning_rate, step, done)
-        batch = augment(_draw(pool, weights, settings.batch, rng), settings.augmentation, rng)
-        loss = _step(network, optimiser, batch.channels().contiguous(memory_format=layout), batch.regions)
-        average.update_parameters(network)
-        step += 1
-        losses.append(loss)
-        if step % 10 == 0 or step == settings.steps:
-            report(step, settings.steps, float(loss))
-    seconds = time.monotonic() - started
-    values = [float(loss) for loss in losses]
-    tenths = tuple(float(np.mean(part)) for part in np.array_split(values, min(10, len(values))))
-    averaged = {name: tensor.detach().float().cpu() for name, tensor in average.module.state_dict().items()}
-    return Trained(averaged, step, seconds, tenths)
+    _check(split, network_config, settings)
+    run = _run_digest(split, network_config, settings, device, initial) if checkpoints else ""
+    found = checkpoints.latest(run) if checkpoints else None
+    threads = int(found.record["threads"]) if found else settings.threads or torch.get_num_threads()
+    with reproducible(settings.seed, threads, device):
+        state = TrainingState(network_config, settings, device)
+        if initial is not None:
+            state.start_from(initial)
+        if found:
+            state.restore(found)
+        return _run(state, split, settings, threads, report, _Keeper(checkpoints, run, threads))
 
 
-def choose_decision(
-    real: Sequence[Example],
-    network_config: NetworkConfig,
-    weights: Mapping[str, Tensor],
-    settings: TrainingSettings,
-    device: torch.device,
-    voxel_ml: float,
-    variants: int = 4,
-) -> Decision:
-    """Choose thresholds and the smallest piece to keep by the mean Dice on fresh variants of the training cases.
+class _Keeper:
+    """Writes checkpoints, where they are wanted."""
 
-    Among equals the threshold nearest 0.5 and the largest piece are taken.
-    """
-    network = build_network(network_config).to(device).eval()
-    network.load_state_dict(dict(weights))
-    rng = torch.Generator(device).manual_seed(settings.seed + 1)
-    pool, _ = _pool(real, (), settings, device)
-    answers: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]] = []
-    with torch.inference_mode():
-        for _ in range(variants):
-            batch = augment(pool, settings.augmentation, rng)
-            for channels, head, regions in zip(batch.channels(), batch.head, batch.regions, strict=True):
-                probabilities = network(channels[None])[0].sigmoid() * head
-                answers.append((probabilities.cpu().numpy(), _labels(regions)))
-    thresholds = [_best_threshold(answers, region) for region in range(3)]
-    return _best_min_component(answers, (thresholds[0], thresholds[1], thresholds[2]), voxel_ml)
+    def __init__(self, folder: CheckpointFolder | None, run: str, threads: int) -> None:
+        self._folder, self._run, self._threads = folder, run, threads
+
+    def keep(self, state: TrainingState, *, now: bool = False) -> None:
+        if self._folder and (now or self._folder.is_due):
+            self._folder.save(state.checkpoint(self._run, self._threads))
 
 
-def region_loss(logits: Tensor, regions: Tensor) -> Tensor:
-    """Soft Dice over the batch plus binary cross-entropy, each the mean over the three regions."""
-    logits, axes = logits.float(), (0, 2, 3, 4)
-    probabilities = logits.sigmoid()
-    overlap, total = (probabilities * regions).sum(axes), (probabilities + regions).sum(axes)
-    soft_dice = (2 * overlap + 1) / (total + 1)
-    return 1 - soft_dice.mean() + functional.binary_cross_entropy_with_logits(logits, regions)
+def _run(
+    state: TrainingState, split: Split, settings: TrainingSettings, threads: int, report: Report, keeper: _Keeper
+) -> Trained:
+    pool = Pool(split, settings.patch, state.device, synthetic_share=settings.synthetic_share, crops=settings.crops)
+    held_out = to_device(split.validation, state.device)
+    parameters = sum(weight.numel() for weight in state.learning)
 
+    def tell(*events: Event) -> None:
+        try:
+            for event in events:
+                report(event)
+        except BaseException:
+            keeper.keep(state, now=True)
+            raise
 
-def _step(network: torch.nn.Module, optimiser: torch.optim.Optimizer, channels: Tensor, regions: Tensor) -> Tensor:
-    optimiser.zero_grad(set_to_none=True)
-    with torch.autocast(channels.device.type, dtype=torch.bfloat16, enabled=channels.is_cuda):
-        logits = network(channels)
-    loss = region_loss(logits, regions)
-    loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-    optimiser.step()
-    return loss.detach()
-
-
-def _set_learning_rate(optimiser: torch.optim.Optimizer, peak: float, step: int, done: float) -> None:
-    """Linear warm-up over 20 steps, then a cosine to 0."""
-    rate = peak * min(1.0, (step + 1) / 20) * 0.5 * (1 + math.cos(math.pi * done))
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-
-
-def _ramped_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """A running average that forgets its first, untrained members sooner."""
-
-    def average(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-        keep = min(decay, (1 + int(count)) / (10 + int(count)))
-        return torch.lerp(current, averaged, keep)
-
-    return average
-
-
-def _pool(
-    real: Sequence[Example], synthetic: Sequence[Example], settings: TrainingSettings, device: torch.device
-) -> tuple[Batch, Tensor]:
-    """All cases on the device, and the chance of each to be drawn."""
-    if not real:
-        raise TrainingDataError("There is no case to train on.")
-    examples = [*real, *synthetic]
-    contrasts = len(examples[0].model_input.channels) // 2
-    images = np.stack([_centred(example.model_input.channels[:contrasts], settings.patch) for example in examples])
-    head = np.stack([_centred(example.model_input.head[None], settings.patch) for example in examples])
-    regions = np.stack([_centred(_regions(example.labels), settings.patch) for example in examples])
-    present = np.stack([example.model_input.channels[contrasts:, 0, 0, 0] for example in examples])
-    share = settings.phantom_share if synthetic else 0.0
-    chances = [(1 - share) / len(real)] * len(real) + [share / max(len(synthetic), 1)] * len(synthetic)
-    arrays = (torch.from_numpy(array.astype(np.float32)).to(device) for array in (images, head, regions, present))
-    return Batch(*arrays), torch.tensor(chances, device=device)
-
-
-def _draw(pool: Batch, chances: Tensor, count: int, rng: torch.Generator) -> Batch:
-    chosen = torch.multinomial(chances, count, replacement=True, generator=rng)
-    return Batch(pool.images[chosen], pool.head[chosen], pool.regions[chosen], pool.present[chosen])
-
-
-def _centred(values: npt.NDArray[np.generic], patch: tuple[int, int, int]) -> npt.NDArray[np.generic]:
-    """Cut or pad (channels, slices, rows, columns) evenly to the patch."""
-    for axis, length in enumerate(patch, start=1):
-        surplus = values.shape[axis] - length
-        if surplus > 0:
-            values = values.take(range(surplus // 2, surplus // 2 + length), axis=axis)
-        else:
-            before = -surplus // 2
-            values = np.pad(values, [(before, -surplus - before) if other == axis else (0, 0) for other in range(4)])
-    return values
-
-
-def _regions(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    return np.stack(list(region_masks(labels).values()))
-
-
-def _labels(regions: Tensor) -> npt.NDArray[np.uint8]:
-    return decide(regions.cpu().numpy(), 1.0, Decision(min_component_ml=0.0))
-
-
-def _best_threshold(answers: Sequence[tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]], region: int) -> float:
-    means = {}
-    for threshold in THRESHOLDS:
-        scores = [
-            dice_of_masks(probabilities[region] > threshold, list(region_masks(truth).values())[region])
-            for probabilities, truth in answers
-        ]
-        means[threshold] = float(np.mean(scores))
-    best = max(means.values())
-    return min(
-        (threshold for threshold in THRESHOLDS if means[threshold] >= best - TOLERANCE), key=lambda t: abs(t - 0.5)
+    tell(Started(state.step, settings.steps, parameters, state.precision, threads))
+    while state.step < settings.steps and not _is_stale(state, settings):
+        events = _advance(state, pool, held_out, settings)
+        keeper.keep(state)
+        tell(*events)
+    keeper.keep(state, now=True)
+    best = state.best or state.averaged()
+    return Trained(
+        weights={name: tensor.float().cpu().contiguous() for name, tensor in best.items()},
+        steps=state.step,
+        best_step=state.best_step or state.step,
+        losses=tuple(state.losses),
+        validations=dict(state.validations),
+        seconds=state.seconds,
+        precision=state.precision,
+        threads=threads,
     )
 
 
-def _best_min_component(
-    answers: Sequence[tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]],
-    thresholds: tuple[float, float, float],
-    voxel_ml: float,
-) -> Decision:
-    candidates = [Decision(thresholds, size) for size in MIN_COMPONENTS_ML]
-    means = [
-        float(
-            np.mean(
-                [
-                    dice_of_masks(decide(probabilities, voxel_ml, each) > 0, truth > 0)
-                    for probabilities, truth in answers
-                ]
-            )
+def _advance(
+    state: TrainingState, pool: Pool, held_out: Sequence[LabelledInput], settings: TrainingSettings
+) -> Sequence[Event]:
+    """One step, with its validation where one is due."""
+    started = time.monotonic()
+    rate = _set_learning_rate(state, settings)
+    loss = _step(state, pool, settings)
+    state.losses.append(loss)
+    validated = []
+    if held_out and (state.step % settings.validate_every == 0 or state.step == settings.steps):
+        validated.append(_validate(state, held_out))
+    state.seconds += time.monotonic() - started
+    return [Stepped(state.step, settings.steps, loss, rate, state.seconds), *validated]
+
+
+def _step(state: TrainingState, pool: Pool, settings: TrainingSettings) -> float:
+    batch = _batch(pool, settings, state.rng)
+    channels = batch.channels().contiguous(memory_format=torch.channels_last_3d)
+    state.optimiser.zero_grad(set_to_none=True)
+    with autocast(state.precision, state.device):
+        logits = state.network(channels)
+    loss = region_loss(logits, batch.regions())
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = torch.nn.utils.clip_grad_norm_(state.learning, MAX_GRADIENT_NORM)
+    found, steepness = torch.stack([loss.detach(), norm]).tolist()
+    if not math.isfinite(found) or not math.isfinite(steepness):
+        raise DivergedError(
+            f"Step {state.step + 1}: expected a finite loss and gradient, got {found:g} and {steepness:g}; "
+            "train with a lower learning rate."
         )
-        for each in candidates
-    ]
-    return [each for each, mean in zip(candidates, means, strict=True) if mean >= max(means) - TOLERANCE][-1]
+    state.optimiser.step()
+    state.average.update_parameters(state.network)
+    return float(found)
+
+
+def _batch(pool: Pool, settings: TrainingSettings, rng: Randomness) -> Batch:
+    if settings.augmentation is None:
+        return plain(pool.draw(settings.batch, rng)[0])
+    # A lone case needs another one whose tumour it can receive.
+    drawn, centres = pool.draw(max(settings.batch, 2), rng)
+    varied = augment(drawn, settings.augmentation, rng, settings.patch, centres)
+    kept = slice(settings.batch)
+    return Batch(varied.images[kept], varied.depth[kept], varied.present[kept])
+
+
+def _validate(state: TrainingState, held_out: Sequence[LabelledInput]) -> Validated:
+    found = validate(state.average.module, held_out, state.precision)
+    is_best = all(found.score > earlier.score for earlier in state.validations.values())
+    state.validations[state.step] = found
+    if is_best:
+        state.best, state.best_step = state.averaged(), state.step
+    return Validated(state.step, found, is_best)
+
+
+def _is_stale(state: TrainingState, settings: TrainingSettings) -> bool:
+    """Whether the last `patience` validations brought nothing better."""
+    since_best = sum(step > state.best_step for step in state.validations)
+    return settings.patience is not None and since_best >= settings.patience
+
+
+def _set_learning_rate(state: TrainingState, settings: TrainingSettings) -> float:
+    """Linear warm-up, then a cosine to 0."""
+    done = state.step / settings.steps
+    warm = min(1.0, (state.step + 1) / WARM_UP_STEPS)
+    rate = settings.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * done))
+    for group in state.optimiser.param_groups:
+        group["lr"] = rate
+    return rate
+
+
+def _check(split: Split, network_config: NetworkConfig, settings: TrainingSettings) -> None:
+    stride = network_config.stride
+    if any(length % stride for length in settings.patch):
+        raise TrainingSettingsError(
+            f"Expected a patch in multiples of the network's stride, {stride}, got {settings.patch}."
+        )
+    if settings.crops and settings.augmentation is None:
+        raise TrainingSettingsError("Random crops are a part of the augmentation: expected one, got none.")
+    for example in split.validation:
+        if any(length % stride for length in example.labels.shape):
+            raise TrainingDataError(
+                f"{example.name}: expected a grid in multiples of the network's stride, {stride}, got "
+                f"{example.labels.shape}; preprocess it with this stride."
+            )
+
+
+def _run_digest(
+    split: Split,
+    network_config: NetworkConfig,
+    settings: TrainingSettings,
+    device: torch.device,
+    initial: Mapping[str, Tensor] | None,
+) -> str:
+    """What must be the same for a run to go on; the number of threads is taken from the checkpoint."""
+    chosen = {each.name: getattr(settings, each.name) for each in fields(settings) if each.name != "threads"}
+    chosen["augmentation"] = asdict(settings.augmentation) if settings.augmentation else None
+    identity = {
+        "settings": chosen,
+        "network": describe_network(network_config),
+        "data": split.digest(),
+        "device": device.type,
+        "torch": torch.__version__,
+    }
+    if initial is not None:
+        identity["initial"] = hashlib.sha256(
+            save({name: each.contiguous() for name, each in initial.items()})
+        ).hexdigest()
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

@@ -1,20 +1,28 @@
 """The composition root: Settings to adapters to Services. The only place that names an adapter."""
 
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 
 import httpx
 from celery import Celery
 
 from dicom_ingest.adapters.dicomweb import BearerAuth, DicomWebArchives, Limits
 from federated.ports import Segmenter
+from federated.quantum.job_sampler import JobSampler, Patience
+from federated.quantum.jobs import JobStore, QuantumService
+from federated.quantum.policy import Estimate
 from fhir_adapter.adapters.rest import FhirRestStore
 from plugin.adapters import sql_engine
 from plugin.adapters.celery_queue import CeleryWorkQueue, create_celery
 from plugin.adapters.sql_store import SqlAnalysisStore
+from plugin.adapters.training_folder import TrainingFolder
+from plugin.errors import SettingsError
 from plugin.services.ports import Services, Site
-from plugin.settings import Settings
+from plugin.services.training_runs import TrainingStore
+from plugin.settings import Quantum, Settings
 
 
 def build_celery(settings: Settings) -> Celery:
@@ -40,12 +48,76 @@ def build_services(settings: Settings, celery: Celery | None = None) -> Services
         archives=_archives(settings),
         segmenter=cache(lambda: _load_segmenter(settings)),
         clock=lambda: datetime.now(UTC),
+        trainings=build_training_store(settings.data_dir / "training"),
     )
+
+
+def build_training_store(folder: Path) -> TrainingStore:
+    """The trainings below a folder."""
+    return TrainingFolder(folder)
 
 
 def migrate_database(settings: Settings) -> None:
     """Bring the database's schema to this code's version."""
     sql_engine.migrate(sql_engine.connect(settings.database_url))
+
+
+def build_sampler(
+    settings: Quantum, *, purpose: str, announce: Callable[[Estimate], None] = lambda _: None
+) -> JobSampler:
+    """The site's quantum target as a Sampler, under the site's policy. Nothing is connected yet.
+
+    Args:
+        settings: The part for quantum computers.
+        purpose: Why circuits are run, for the record of what left the site; no name of a patient.
+        announce: Told what each batch would cost, before it is charged.
+
+    Raises:
+        SettingsError: No workspace is configured.
+    """
+    from federated.adapters.job_folder import EgressFile
+    from federated.quantum.sampler import LocalSampler
+
+    return JobSampler(
+        build_quantum_service(settings),
+        build_job_store(settings),
+        settings.policy,
+        EgressFile(settings.folder / "egress.jsonl"),
+        purpose=purpose,
+        fallback=LocalSampler(),
+        announce=announce,
+        patience=Patience(timeout_s=settings.timeout_s),
+    )
+
+
+def build_quantum_service(settings: Quantum) -> QuantumService:
+    """The site's quantum target. Nothing is connected yet.
+
+    Raises:
+        SettingsError: No workspace is configured.
+    """
+    from federated.adapters.azure_quantum import AzureQuantumService
+
+    workspace = settings.workspace
+    if workspace is None:
+        raise SettingsError(
+            "No quantum service is configured. Set QFL_AZURE_QUANTUM_RESOURCE_ID, _LOCATION, _TARGET and _KEY_FILE; "
+            "docs/configuration.md lists them."
+        )
+    return AzureQuantumService(
+        resource_id=workspace.resource_id,
+        target=workspace.target,
+        location=workspace.location,
+        key=workspace.key,
+        endpoint=workspace.endpoint,
+    )
+
+
+def build_job_store(settings: Quantum) -> JobStore:
+    """The records of quantum jobs."""
+    from federated.adapters.job_folder import JobFolder
+
+    return JobFolder(settings.folder / "jobs")
 
 
 def _site(settings: Settings) -> Site:

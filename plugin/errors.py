@@ -14,7 +14,16 @@ PluginError
 │   ├── NotRestartableError
 │   ├── CommentRequiredError
 │   ├── UserError                 a user that cannot be added or found
+│   ├── TrainingNotFoundError     no training of that id
+│   ├── TrainingBusyError         another process is at that training
+│   ├── TrainingRunError          a training whose record or folder cannot be used
 │   └── SubscriptionError         a subscription that cannot be registered or found
+├── PredictionError               what `qfl predict` cannot read or write
+│   ├── InputNotFoundError        neither DICOM series nor NIfTI files of a case
+│   ├── SequenceNamesError        files whose names do not make one case
+│   ├── SeveralStudiesError       DICOM files of more than one study
+│   ├── NiftiFileError            a NIfTI file that cannot be used
+│   └── OutputFolderError         a folder that cannot be written to
 └── AnalysisError
     ├── StudyUnavailableError     the EHR says that the study is cancelled or entered in error
     ├── StudyIncompleteError      the archive holds fewer images than the EHR announces
@@ -89,8 +98,44 @@ class UserError(RequestError):
     """A user that cannot be added or found."""
 
 
+class TrainingNotFoundError(RequestError):
+    """No training of that id."""
+
+
+class TrainingBusyError(RequestError):
+    """Another process is at that training."""
+
+
+class TrainingRunError(RequestError):
+    """A training whose record or folder cannot be used."""
+
+
 class SubscriptionError(RequestError):
     """A subscription that cannot be registered or found."""
+
+
+class PredictionError(PluginError):
+    """A prediction by hand whose input or output cannot be used."""
+
+
+class InputNotFoundError(PredictionError):
+    """Neither DICOM series nor NIfTI files of a case."""
+
+
+class SequenceNamesError(PredictionError):
+    """Files whose names do not make one case."""
+
+
+class SeveralStudiesError(PredictionError):
+    """DICOM files of more than one study."""
+
+
+class NiftiFileError(PredictionError):
+    """A NIfTI file that cannot be used."""
+
+
+class OutputFolderError(PredictionError):
+    """A folder that cannot be written to."""
 
 
 class AnalysisError(PluginError):
@@ -167,6 +212,14 @@ REMEDIES: dict[type[Exception], Remedy] = {
     CommentRequiredError: Remedy(Treatment.REFUSE, 422, 65),
     UserError: Remedy(Treatment.REFUSE, 400, 64),
     SubscriptionError: Remedy(Treatment.REFUSE, 400, 64),
+    TrainingNotFoundError: Remedy(Treatment.REFUSE, 404, 66),
+    TrainingBusyError: Remedy(Treatment.REFUSE, 409, 75),
+    TrainingRunError: Remedy(Treatment.REFUSE, 409, 73),
+    InputNotFoundError: Remedy(Treatment.REFUSE, 422, 66),
+    SequenceNamesError: Remedy(Treatment.REFUSE, 422, 65),
+    SeveralStudiesError: Remedy(Treatment.REFUSE, 422, 65),
+    NiftiFileError: Remedy(Treatment.REFUSE, 422, 65),
+    OutputFolderError: Remedy(Treatment.FAIL, 500, 73),
     StudyUnavailableError: _STUDY,
     StudyIncompleteError: _RETRY,
     PatientUnknownError: _FAIL,
@@ -196,7 +249,20 @@ REMEDIES: dict[type[Exception], Remedy] = {
     fhir.NoEndpointError: _STUDY,
     models.ModelFileError: _FAIL,
     models.ModelInputError: _STUDY,
-    models.TrainingDataError: _OURS,
+    models.NetworkConfigError: _FAIL,
+    models.TrainingDataError: Remedy(Treatment.FAIL, 422, 65),
+    models.TrainingSettingsError: Remedy(Treatment.REFUSE, 422, 64),
+    models.CheckpointError: Remedy(Treatment.FAIL, 500, 65),
+    models.DivergedError: _OURS,
+    models.EvaluationError: Remedy(Treatment.FAIL, 422, 65),
+    models.CircuitError: Remedy(Treatment.REFUSE, 422, 64),
+    models.CircuitInputError: _OURS,
+    models.ShotsError: Remedy(Treatment.REFUSE, 422, 64),
+    models.QuantumBudgetError: Remedy(Treatment.REFUSE, 403, 77),
+    models.QuantumPermissionError: Remedy(Treatment.REFUSE, 403, 77),
+    models.QuantumServiceError: _RETRY,
+    models.QuantumJobError: _FAIL,
+    models.QuantumRecordError: _FAIL,
     governance.NotCanonicalError: _OURS,
 }
 

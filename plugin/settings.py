@@ -4,16 +4,27 @@ A secret comes as a file (`QFL_..._FILE`), as Kubernetes and systemd mount it, o
 """
 
 import os
+import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from federated.errors import QuantumError
+from federated.quantum.policy import Price, QuantumPolicy
 from plugin.errors import SettingsError
 
-_WEIGHTS = Path(__file__).parent.parent / "federated" / "weights"
+PACKAGED_MODEL = Path(__file__).parent.parent / "federated" / "weights"
+"""The model that is installed with the plugin."""
+
+
+_WORKSPACE_ID = re.compile(
+    r"/subscriptions/[0-9a-f-]{36}/resourceGroups/[^\s/]+/providers/Microsoft\.Quantum/Workspaces/[^\s/]+",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,38 @@ class Work:
 
 
 @dataclass(frozen=True)
+class AzureWorkspace:
+    """An Azure Quantum workspace, and the target in it that circuits go to.
+
+    Attributes:
+        endpoint: Of its API; None for the usual one.
+        key: None for the machine's own identity.
+    """
+
+    resource_id: str
+    location: str
+    target: str
+    endpoint: str | None
+    key: str | None = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Quantum:
+    """Where circuits may run outside this process, and under which rules.
+
+    Attributes:
+        folder: Records of jobs and of what left the site.
+        workspace: None where the site has none.
+        timeout_s: Longest wait for a batch of circuits.
+    """
+
+    folder: Path
+    workspace: AzureWorkspace | None
+    policy: QuantumPolicy
+    timeout_s: float
+
+
+@dataclass(frozen=True)
 class Settings:
     """All settings of one process."""
 
@@ -96,6 +139,7 @@ class Settings:
     archive: Archive
     web: Web
     work: Work
+    quantum: Quantum
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -108,13 +152,13 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         SettingsError: A variable is missing or not usable; the message names it.
     """
     env = _Environment(os.environ if environ is None else environ)
-    data_dir = Path(env.text("QFL_DATA_DIR", "var/qfl")).absolute()
+    data_dir = _data_dir(env)
     public_url = env.url("QFL_PUBLIC_URL", "http://127.0.0.1:8080")
     return Settings(
         organisation=env.text("QFL_ORGANISATION", "Hospital"),
         data_dir=data_dir,
         database_url=env.text("QFL_DATABASE_URL", f"sqlite:///{data_dir}/qfl.db"),
-        model_dir=Path(env.text("QFL_MODEL_DIR", str(_WEIGHTS))),
+        model_dir=Path(env.text("QFL_MODEL_DIR", str(PACKAGED_MODEL))),
         fhir=Fhir(
             base_url=env.url("QFL_FHIR_URL"),
             token=env.secret("QFL_FHIR_TOKEN"),
@@ -146,6 +190,62 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
             tick=env.seconds("QFL_TICK", 5),
             recovery=env.seconds("QFL_RECOVERY", 300),
         ),
+        quantum=_quantum(env),
+    )
+
+
+def load_quantum_settings(environ: Mapping[str, str] | None = None) -> Quantum:
+    """Read the part for quantum computers alone; it needs no EHR and no PACS.
+
+    Raises:
+        SettingsError: As load_settings().
+    """
+    return _quantum(_Environment(os.environ if environ is None else environ))
+
+
+def _data_dir(env: "_Environment") -> Path:
+    return Path(env.text("QFL_DATA_DIR", "var/qfl")).absolute()
+
+
+def _quantum(env: "_Environment") -> Quantum:
+    try:
+        policy = QuantumPolicy(
+            prices=env.prices("QFL_QUANTUM_PRICES"),
+            egress_allowed=env.yes("QFL_QUANTUM_ALLOW_EGRESS"),
+            permission=env.text("QFL_QUANTUM_PERMISSION", ""),
+            fallback_allowed=env.yes("QFL_QUANTUM_ALLOW_FALLBACK"),
+            max_shots=env.integer("QFL_QUANTUM_MAX_SHOTS", 100_000),
+            max_cost=_amount("QFL_QUANTUM_MAX_COST", env.text("QFL_QUANTUM_MAX_COST", "0")),
+            currency=env.text("QFL_QUANTUM_CURRENCY", "USD"),
+        )
+    except QuantumError as error:
+        raise SettingsError(str(error)) from error
+    return Quantum(
+        folder=_data_dir(env) / "quantum",
+        workspace=_workspace(env),
+        policy=policy,
+        timeout_s=env.seconds("QFL_QUANTUM_TIMEOUT", 3600).total_seconds(),
+    )
+
+
+def _workspace(env: "_Environment") -> AzureWorkspace | None:
+    resource_id = env.optional("QFL_AZURE_QUANTUM_RESOURCE_ID")
+    if resource_id is None:
+        return None
+    if not _WORKSPACE_ID.fullmatch(resource_id):
+        raise SettingsError(
+            "QFL_AZURE_QUANTUM_RESOURCE_ID must be the workspace's resource id: /subscriptions/<GUID>/resourceGroups/"
+            f"<name>/providers/Microsoft.Quantum/Workspaces/<name>, got {resource_id!r}."
+        )
+    endpoint = env.url("QFL_AZURE_QUANTUM_ENDPOINT") if env.optional("QFL_AZURE_QUANTUM_ENDPOINT") else None
+    if endpoint and not endpoint.startswith("https://") and urlsplit(endpoint).hostname not in {"127.0.0.1", "::1"}:
+        raise SettingsError("QFL_AZURE_QUANTUM_ENDPOINT must be an https URL, else the key could be read on the way.")
+    return AzureWorkspace(
+        resource_id=resource_id,
+        location=env.text("QFL_AZURE_QUANTUM_LOCATION"),
+        target=env.text("QFL_AZURE_QUANTUM_TARGET"),
+        endpoint=endpoint,
+        key=env.secret("QFL_AZURE_QUANTUM_KEY"),
     )
 
 
@@ -164,6 +264,16 @@ def _own_secret_key(data_dir: Path) -> str:
         finally:
             candidate.unlink()
     return path.read_text()
+
+
+def _amount(name: str, value: str) -> Decimal:
+    try:
+        amount = Decimal(value)
+    except InvalidOperation as error:
+        raise SettingsError(f"{name} must hold amounts like 12.50, got {value!r}.") from error
+    if not amount.is_finite() or amount < 0:
+        raise SettingsError(f"{name} must hold amounts from 0, got {value!r}.")
+    return amount
 
 
 class _Environment:
@@ -212,6 +322,27 @@ class _Environment:
         if not value.isdecimal() or int(value) < least:
             raise SettingsError(f"{name} must be a whole number from {least}, got {value!r}.")
         return int(value)
+
+    def yes(self, name: str) -> bool:
+        value = self.text(name, "no")
+        if value not in {"yes", "no"}:
+            raise SettingsError(f"{name} must be yes or no, got {value!r}.")
+        return value == "yes"
+
+    def prices(self, name: str) -> Mapping[str, Price]:
+        """Targets separated by blanks: NAME=free, or NAME=part:amount,part:amount."""
+        known = [part.name for part in fields(Price)]
+        prices: dict[str, Price] = {}
+        for entry in self.text(name, "").split():
+            target, _, parts = entry.partition("=")
+            amounts = {} if parts == "free" else dict(part.partition(":")[::2] for part in parts.split(","))
+            if not target or target in prices or not set(amounts) <= set(known):
+                raise SettingsError(
+                    f"{name} must name each target once, as NAME=free or NAME=part:amount,part:amount with the parts "
+                    f"{', '.join(known)}; got {entry!r}."
+                )
+            prices[target] = Price(**{part: _amount(name, amount) for part, amount in amounts.items()})
+        return prices
 
     def seconds(self, name: str, default: float) -> timedelta:
         value = self.text(name, str(default))

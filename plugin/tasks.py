@@ -6,8 +6,11 @@ The database says what is to be done, so a task that runs twice is harmless.
 from celery import Task, shared_task
 
 from fhir_adapter.errors import FhirUnavailableError
-from plugin.services import analysis, delivery, intake, subscriptions
+from plugin.services import analysis, delivery, intake, subscriptions, training
 from plugin.services.ports import Services
+
+_LONGEST_TRAINING_S = 14 * 86400
+"""Of one attempt; the timer has the next one go on from the last checkpoint."""
 
 
 def _services(task: Task) -> Services:
@@ -36,6 +39,14 @@ def search_studies(self: Task, subscription: str) -> None:
     intake.search_studies(_services(self), subscription=subscription)
 
 
+# Acknowledged at once: a broker that waits hours for the acknowledgement would hand the message to a second worker, or
+# close the connection. A run that lost its worker is found again by the timer.
+@shared_task(name="qfl.train", bind=True, acks_late=False, time_limit=_LONGEST_TRAINING_S)
+def train(self: Task, run_id: str) -> None:
+    """Train one run to its end, from its last checkpoint."""
+    training.continue_run(_services(self), run_id)
+
+
 @shared_task(name="qfl.requeue_stalled", bind=True)
 def requeue_stalled(self: Task) -> None:
     """Queue the work that lost its worker, its message or its turn."""
@@ -45,6 +56,8 @@ def requeue_stalled(self: Task) -> None:
         services.queue.analyse(analysis_id)
     for analysis_id in services.store.due_deliveries(now=now):
         services.queue.deliver(analysis_id)
+    for run_id in training.find_stalled(services):
+        services.queue.train(run_id)
 
 
 @shared_task(name="qfl.recover_events", bind=True)

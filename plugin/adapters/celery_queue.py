@@ -15,6 +15,7 @@ _log = logging.getLogger(__name__)
 
 INFERENCE = "inference"
 DELIVERY = "delivery"
+TRAINING = "training"
 _HARD_LIMIT_S = 3600
 
 
@@ -30,7 +31,7 @@ def create_celery(work: Work, data_dir: Path) -> Celery:
         worker_prefetch_multiplier=1,
         task_time_limit=_HARD_LIMIT_S,
         task_default_queue=DELIVERY,
-        task_routes={"qfl.analyse": {"queue": INFERENCE}},
+        task_routes={"qfl.analyse": {"queue": INFERENCE}, "qfl.train": {"queue": TRAINING}},
         task_publish_retry_policy={"max_retries": 1, "interval_start": 0.1, "interval_max": 0.1},
         broker_connection_retry_on_startup=True,
         broker_connection_timeout=5,
@@ -81,6 +82,10 @@ class CeleryWorkQueue:
     def search_studies(self, subscription: str) -> None:
         """Have the EHR searched for studies that changed since the last search."""
         self._send("qfl.search_studies", subscription)
+
+    def train(self, run_id: str) -> None:
+        """Have a training run."""
+        self._send("qfl.train", run_id)
 
     def _send(self, task: str, argument: str) -> None:
         try:

@@ -45,11 +45,11 @@ def with_contours(labels: Labels, *, width: int) -> Labels:
     return contoured
 
 
-def colour_table(colours: Mapping[int, Rgb]) -> npt.NDArray[np.uint8]:
+def colour_table(colours: Mapping[int, Rgb], fill_alpha: int = FILL_ALPHA) -> npt.NDArray[np.uint8]:
     """RGBA of the values of with_contours; (256, 4)."""
     table = np.zeros((256, 4), np.uint8)
     for label, rgb in colours.items():
-        table[2 * label] = (*rgb, FILL_ALPHA)
+        table[2 * label] = (*rgb, fill_alpha)
         table[2 * label + 1] = (*rgb, CONTOUR_ALPHA)
     return table
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from dicom_ingest.ports import Archives
 from federated.ports import Segmenter
 from fhir_adapter.ports import FhirStore
+from plugin.services.training_runs import TrainingStore
 from plugin.services.values import (
     Analysis,
     AnalysisResult,
@@ -37,6 +38,9 @@ class WorkQueue(Protocol):
 
     def search_studies(self, subscription: str) -> None:
         """Have the EHR searched for studies that changed since the last search."""
+
+    def train(self, run_id: str) -> None:
+        """Have a training run."""
 
 
 class AnalysisStore(Protocol):
@@ -261,3 +265,4 @@ class Services:
     segmenter: Callable[[], Segmenter]
     """Loads the model on first use: a process that needs no model never imports it."""
     clock: Callable[[], datetime]
+    trainings: TrainingStore

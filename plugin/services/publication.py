@@ -1,6 +1,6 @@
 """What is told of a result: DICOM SEG and SR, pictures, the report, and the FHIR content that goes to the EHR."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
@@ -18,12 +18,13 @@ from fhir_adapter.model import AiModel, PublishedInstance, RegionFinding, Result
 from plugin.errors import PatientUnknownError
 from plugin.services.pictures import composite, render_pictures
 from plugin.services.ports import Services
-from plugin.services.regions import BY_KEY, COLOURS, SEGMENTS
+from plugin.services.regions import BY_KEY, COLOURS, SEGMENTS, to_measurement
 from plugin.services.report_document import build_report_html
 from plugin.services.report_facts import KeyImage, ReportFacts, findings_sentence
 from plugin.services.report_pdf import build_report_pdf
+from plugin.services.series_use import series_uses, unused_contrasts
 from plugin.services.studies import access_record, find_imaging_study
-from plugin.services.values import Analysis, AnalysisResult, Artefact, Measurement, Patient, SeriesUse, Step
+from plugin.services.values import Analysis, AnalysisResult, Artefact, Measurement, Patient, Step
 
 PRODUCT = "QFL hospital plugin"
 MANUFACTURER = "QFL consortium"
@@ -65,18 +66,7 @@ def build_publication(services: Services, findings: Findings) -> Publication:
     reference = findings.volumes[MrContrast.T1CE]
     labels, probabilities = findings.prediction.labels, findings.prediction.probabilities
     measured = measure_regions(labels, probabilities, reference.affine_lps)
-    measurements = tuple(
-        Measurement(
-            key=one.key,
-            label=BY_KEY[one.key].label,
-            volume_ml=one.volume_ml,
-            long_axis_mm=one.long_axis_mm,
-            short_axis_mm=one.short_axis_mm,
-            confidence=one.confidence,
-            display_rgb=BY_KEY[one.key].display_rgb,
-        )
-        for one in measured
-    )
+    measurements = tuple(to_measurement(one) for one in measured)
     algorithm = _algorithm(services, findings.model)
     seg = build_segmentation(
         findings.sources, labels, SEGMENTS, algorithm, key=findings.key, series_number=_SEG_SERIES_NUMBER, now=now
@@ -97,8 +87,8 @@ def build_publication(services: Services, findings: Findings) -> Publication:
         tumour_found=tumour_found,
         findings=findings_sentence(measurements, tumour_found),
         measurements=measurements,
-        warnings=(*_unused_contrasts(findings.selection), *findings.prediction.warnings),
-        series=_series_uses(findings.selection),
+        warnings=(*unused_contrasts(findings.selection), *findings.prediction.warnings),
+        series=series_uses(findings.selection),
         seg_sop_instance_uid=str(seg.SOPInstanceUID),
         sr_sop_instance_uid=str(sr.SOPInstanceUID),
         images=tuple(one.name for one in pictures if _is_key_image(one.name)),
@@ -134,32 +124,6 @@ def _region_measurement(one: Measurement) -> RegionMeasurement:
         short_axis_mm=one.short_axis_mm,
         confidence=one.confidence,
     )
-
-
-def _unused_contrasts(selection: Selection) -> Iterator[str]:
-    """Why a contrast is missing although the study may hold something like it."""
-    for ignored in selection.ignored:
-        if "frame of reference" in ignored.reason.lower():
-            yield f"{ignored.series.header.get('SeriesDescription', 'A series')} was not used: {ignored.reason}"
-
-
-def _series_uses(selection: Selection) -> tuple[SeriesUse, ...]:
-    used = [
-        SeriesUse(
-            chosen.series.series_instance_uid,
-            str(chosen.series.header.get("SeriesDescription", "") or ""),
-            contrast.value,
-            chosen.reason,
-        )
-        for contrast, chosen in selection.chosen.items()
-    ]
-    ignored = [
-        SeriesUse(
-            one.series.series_instance_uid, str(one.series.header.get("SeriesDescription", "") or ""), None, one.reason
-        )
-        for one in selection.ignored
-    ]
-    return (*used, *ignored)
 
 
 def _is_key_image(name: str) -> bool:

@@ -2,19 +2,29 @@
 
 from dataclasses import dataclass
 from itertools import permutations
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-
-from dicom_ingest.model import Volume
 
 FOREGROUND_FRACTION = 0.1
 """A voxel is head, not air, above this part of the way from the darkest to the brightest."""
 
 MARGIN_MM = 4.0
 """What is left around the head."""
+
+
+class Voxels(Protocol):
+    """A volume of any origin: what is drawn needs no more than its voxels and where they are."""
+
+    @property
+    def voxels(self) -> npt.NDArray[np.float32]:
+        """(slices, rows, columns)."""
+
+    @property
+    def affine_lps(self) -> npt.NDArray[np.float64]:
+        """(4, 4), maps (slice, row, column, 1) to LPS, mm."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +60,7 @@ class ReadingGrid:
         """Bring an array of the reference's shape (slices, rows, columns) onto this grid, without copying."""
         return np.flip(array.transpose(self.order), self.reversed_axes)[self.crop]
 
-    def sample(self, volume: Volume) -> npt.NDArray[np.float32]:
+    def sample(self, volume: Voxels) -> npt.NDArray[np.float32]:
         """Interpolate a volume of any geometry trilinearly at this grid's voxel centres; 0 outside it.
 
         Returns:
@@ -71,7 +81,7 @@ class ReadingGrid:
         return sampled
 
 
-def build_reading_grid(reference: Volume, labels: npt.NDArray[np.uint8]) -> ReadingGrid:
+def build_reading_grid(reference: Voxels, labels: npt.NDArray[np.uint8]) -> ReadingGrid:
     """Find the reading order of a volume, and the part of each slice that holds the head and every label.
 
     All slices are kept; rows and columns are cropped.
@@ -133,7 +143,7 @@ def _reading_order(axes_lps: npt.NDArray[np.float64]) -> tuple[tuple[int, int, i
 
 
 def _rearranged_affine(
-    reference: Volume, order: tuple[int, int, int], reversed_axes: tuple[int, ...]
+    reference: Voxels, order: tuple[int, int, int], reversed_axes: tuple[int, ...]
 ) -> npt.NDArray[np.float64]:
     to_reference = np.zeros((4, 4))
     to_reference[3, 3] = 1

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from dicom_ingest.model import Code, Segment
+from federated.measurement import RegionMeasure
 from fhir_adapter.model import Coding
+from plugin.services.values import Measurement
 
 _SYSTEMS = {
     "SCT": "http://snomed.info/sct",
@@ -50,3 +52,17 @@ REGIONS = (
 BY_KEY = {region.key: region for region in REGIONS}
 SEGMENTS = tuple(region.segment for region in REGIONS if region.segment)
 COLOURS = {segment.number: segment.display_rgb for segment in SEGMENTS}
+
+
+def to_measurement(one: RegionMeasure) -> Measurement:
+    """What was measured on a region, with the name and colour it is shown with."""
+    region = BY_KEY[one.key]
+    return Measurement(
+        key=one.key,
+        label=region.label,
+        volume_ml=one.volume_ml,
+        long_axis_mm=one.long_axis_mm,
+        short_axis_mm=one.short_axis_mm,
+        confidence=one.confidence,
+        display_rgb=region.display_rgb,
+    )

@@ -22,6 +22,7 @@ from plugin.services.values import (
 )
 from plugin.web.blueprints import register_web
 from tests.fakes.analysis_store import InMemoryStore
+from tests.fakes.training_store import InMemoryTrainingStore
 from tests.fakes.work_queue import InMemoryQueue
 
 NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
@@ -76,7 +77,7 @@ class Hospital:
             retry_base=timedelta(seconds=5),
         )
         nothing: Any = None  # the web process asks neither EHR nor archive nor model
-        return Services(site, self.store, self.queue, nothing, nothing, nothing, self.clock)
+        return Services(site, self.store, self.queue, nothing, nothing, nothing, self.clock, InMemoryTrainingStore())
 
     def queued(self, uid: str | None = STUDY_UID) -> str:
         number = len(self.store.list_events(limit=1000))

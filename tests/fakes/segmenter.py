@@ -54,7 +54,13 @@ class ThresholdSegmenter:
         labels[relative > enhancing] = 3
         regions = (labels > 0, (labels == 1) | (labels == 3), labels == 3)
         progress(1.0)
-        return Prediction(labels, np.stack(regions).astype(np.float32), warnings=self._warnings(images))
+        return Prediction(
+            labels=labels,
+            probabilities=np.stack(regions).astype(np.float32),
+            uncertainty=np.zeros(voxels.shape, np.float32),
+            confidence=1.0,
+            warnings=self._warnings(images),
+        )
 
     def _warnings(self, images: Mapping[str, Image]) -> tuple[str, ...]:
         missing = [contrast for contrast in CONTRASTS if contrast not in images]

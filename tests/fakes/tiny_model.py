@@ -4,10 +4,13 @@ import torch
 
 from federated.decision import Decision
 from federated.model_file import Model
-from federated.models import NetworkConfig, build_network
+from federated.models import HybridConfig, build_network
 from federated.preprocessing import Preprocessing
+from federated.quantum.slot import SlotConfig
 
-TINY_NETWORK = NetworkConfig(fold=2, init_filters=8, blocks_down=(1, 1), blocks_up=(1,), norm_groups=2)
+TINY_NETWORK = HybridConfig(
+    filters=(4, 8), detail=4, neck=SlotConfig(wires=2, layers=1), head=SlotConfig(wires=2, layers=1)
+)
 TINY_PREPROCESSING = Preprocessing(spacing_mm=4.0)
 
 
@@ -21,7 +24,6 @@ def build_tiny_model(seed: int = 0, *, logit: float | None = None) -> Model:
     torch.manual_seed(seed)
     weights = dict(build_network(TINY_NETWORK).state_dict())
     if logit is not None:
-        last = [name for name in weights if "conv_final" in name and "conv." in name]
-        for name in last:
+        for name in ("head.outward.weight", "head.outward.bias"):
             weights[name] = torch.full_like(weights[name], logit if name.endswith("bias") else 0.0)
     return Model("Tiny", TINY_NETWORK, TINY_PREPROCESSING, Decision(), weights, {"subjects": []})

@@ -18,6 +18,7 @@ from tests.fakes.fhir_store import InMemoryFhirStore
 from tests.fakes.image_archive import DEFAULT_ADDRESS, InMemoryArchive, InMemoryArchives
 from tests.fakes.mr_series import make_study, study_uid
 from tests.fakes.segmenter import ThresholdSegmenter
+from tests.fakes.training_store import InMemoryTrainingStore
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 EHR = "https://ehr.example/fhir"
@@ -57,6 +58,10 @@ class HintQueue:
         """Keep a hint."""
         self._keep("search", subscription)
 
+    def train(self, run_id: str) -> None:
+        """Keep a hint."""
+        self._keep("train", run_id)
+
     def _keep(self, what: str, name: str) -> None:
         if not self.lossy:
             self.hints.append((what, name))
@@ -93,6 +98,7 @@ class WholeHospital:
             archives=InMemoryArchives(self.archive),
             segmenter=lambda: self.segmenter,
             clock=self.clock,
+            trainings=InMemoryTrainingStore(),
         )
 
     def scan(self, instances: Sequence[Dataset] | None = None, **changes: object) -> Resource:

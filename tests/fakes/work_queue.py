@@ -10,6 +10,7 @@ class InMemoryQueue:
     analysed: list[str] = field(default_factory=list)
     delivered: list[str] = field(default_factory=list)
     searched: list[str] = field(default_factory=list)
+    trained: list[str] = field(default_factory=list)
 
     def analyse(self, analysis_id: str) -> None:
         self.analysed.append(analysis_id)
@@ -19,3 +20,6 @@ class InMemoryQueue:
 
     def search_studies(self, subscription: str) -> None:
         self.searched.append(subscription)
+
+    def train(self, run_id: str) -> None:
+        self.trained.append(run_id)

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from dicom_ingest.errors import BrokenInstanceError
-from dicom_ingest.instances import encode_instance, parse_header, parse_instance, shallow_copy
+from dicom_ingest.instances import encode_instance, parse_file_header, parse_header, parse_instance, shallow_copy
 from tests.fakes.mr_series import make_series
 
 INSTANCE = make_series(shape=(1, 8, 6))[0]
@@ -144,6 +144,26 @@ def test_damaged_bytes_give_a_readable_instance_or_the_named_error(at: int, nois
     except BrokenInstanceError:
         return
     for element in instance.iterall():
+        repr(element.value)
+
+
+def test_a_files_header_is_the_instance_without_its_pixels() -> None:
+    whole = parse_instance(DATA)
+    del whole.PixelData
+    header = parse_file_header(BytesIO(DATA))
+    assert header == whole
+    assert header.file_meta == whole.file_meta
+
+
+@settings(max_examples=200, deadline=None)
+@given(at=st.integers(0, len(DATA) - 1), noise=st.binary(min_size=1, max_size=24), cut=st.integers(0, len(DATA)))
+def test_a_damaged_file_gives_a_readable_header_or_the_named_error(at: int, noise: bytes, cut: int) -> None:
+    damaged = (DATA[:at] + noise + DATA[at + len(noise) :])[: len(DATA) - cut]
+    try:
+        header = parse_file_header(BytesIO(damaged))
+    except BrokenInstanceError:
+        return
+    for element in header.iterall():
         repr(element.value)
 
 

@@ -1,19 +1,23 @@
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
+import torch
 
+from federated.decision import Decision
 from federated.errors import ModelFileError, ModelInputError
-from federated.inference import load_segmenter
+from federated.inference import load_segmenter, run_network
 from federated.model_file import save_model
-from federated.models import NetworkConfig
+from federated.models import UNetConfig, build_network
 from federated.phantom import build_phantom
 from federated.ports import Image
+from tests.fakes.lesion_scene import paint_scene
 from tests.fakes.tiny_model import build_tiny_model
 
 
-def saved(folder, **how):
-    save_model(folder, build_tiny_model(**how))
+def saved(folder, decision=None, **how):
+    save_model(folder, replace(build_tiny_model(**how), decision=decision or Decision()))
     return load_segmenter(folder)
 
 
@@ -21,8 +25,9 @@ def ignore(_fraction):
     pass
 
 
+@cache
 def head(**how):
-    return build_phantom(np.random.default_rng(3), shape=(40, 48, 40), spacing_mm=4.0, **how).images
+    return build_phantom(np.random.default_rng(3), **{"shape": (40, 48, 40), "spacing_mm": 4.0, **how}).images
 
 
 def test_answers_on_the_references_grid(tmp_path):
@@ -84,7 +89,10 @@ def test_a_healthy_answer_has_no_warnings_about_the_tumour(tmp_path):
 
 
 def test_thin_slices_of_a_stripped_brain_need_no_warning(tmp_path):
-    images = build_phantom(np.random.default_rng(3)).images
+    affine_ras = np.diag([2.5, 2.5, 2.5, 1.0])
+    affine_ras[:3, 3] = [-70, -85, -65]
+    painted = Image(paint_scene((56, 68, 52), affine_ras), np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine_ras)
+    images = dict.fromkeys(("T1", "T1ce", "T2", "FLAIR"), painted)
     assert saved(tmp_path, logit=-9.0).segment(images, "T1ce", ignore).warnings == ()
 
 
@@ -113,8 +121,94 @@ def shifted(image, slices):
 
 
 def test_warns_of_low_confidence(tmp_path):
-    warnings = saved(tmp_path, logit=0.1).segment(head(), "T1ce", ignore).warnings
-    assert any(warning.startswith("Low confidence: ") for warning in warnings)
+    prediction = saved(tmp_path, logit=0.1).segment(head(), "T1ce", ignore)
+    # All of the head is outlined at a probability of 0.525: 2 * 0.525 / (1 + 0.525).
+    assert prediction.confidence == pytest.approx(0.69, abs=0.01)
+    assert "expected overlap with a reader's (Dice) is 69%" in prediction.warnings[-1]
+
+
+def test_warns_when_nothing_is_outlined_but_a_tumour_not_ruled_out(tmp_path):
+    prediction = saved(tmp_path, logit=-0.1).segment(head(), "T1ce", ignore)
+    assert not prediction.labels.any()
+    assert prediction.confidence < 0.01
+    assert prediction.warnings[-1].startswith("Low confidence: nothing was outlined")
+
+
+def test_a_sure_answer_is_confident_and_certain(tmp_path):
+    healthy = saved(tmp_path, logit=-20.0).segment(head(), "T1ce", ignore)
+    assert (healthy.confidence, healthy.uncertainty.max()) == (1.0, 0.0)
+    full = saved(tmp_path, logit=20.0).segment(head(), "T1ce", ignore)
+    assert full.confidence > 0.9
+    assert full.uncertainty.shape == full.labels.shape
+    # Only the brain's edge, which is interpolated, is in doubt.
+    assert (full.uncertainty > 0.05).mean() < 0.15
+
+
+def test_logits_are_divided_by_the_regions_temperatures(tmp_path):
+    decision = Decision(temperatures=(2.0, 4.0, 0.5))
+    probabilities = saved(tmp_path, decision, logit=1.0).segment(head(), "T1ce", ignore).probabilities
+    inside = probabilities[:, 20, 24, 20]
+    assert inside == pytest.approx(1 / (1 + np.exp(-1 / np.array([2.0, 4.0, 0.5]))), abs=1e-3)
+
+
+class Convolution(torch.nn.Module):
+    """A network that sees so many voxels around, and remembers the shapes it was given."""
+
+    def __init__(self, reach, padding_mode="zeros"):
+        super().__init__()
+        torch.manual_seed(0)
+        self.convolution = torch.nn.Conv3d(2, 3, 2 * reach + 1, padding=reach, padding_mode=padding_mode)
+        self.seen = []
+
+    def forward(self, channels):
+        self.seen.append(tuple(channels.shape))
+        return self.convolution(channels)
+
+
+def run(network, channels, **how):
+    with torch.inference_mode():
+        return run_network(network, channels, **how)
+
+
+def test_input_of_any_size_is_padded_to_the_stride_and_cropped_again():
+    network, channels = Convolution(1, "replicate"), torch.randn(2, 13, 9, 16)
+    answer = run(network, channels, stride=8)
+    assert network.seen == [(1, 2, 16, 16, 16)]
+    torch.testing.assert_close(answer, run(network, channels, stride=1))
+
+
+@pytest.mark.parametrize(
+    ("reach", "tolerance"),
+    [
+        pytest.param(0, 1e-6, id="a network that sees one voxel"),
+        # At its own edge a window sees padding instead of its neighbours.
+        pytest.param(1, 0.05, id="a network that sees its neighbours"),
+    ],
+)
+def test_large_input_is_answered_window_by_window_as_if_at_once(reach, tolerance):
+    network, channels = Convolution(reach), torch.randn(2, 40, 33, 48)
+    whole = run(network, channels, stride=4)
+    network.seen.clear()
+    windowed = run(network, channels, stride=4, at_once=20**3, window=24)
+    assert (windowed - whole).abs().mean() < tolerance * whole.abs().mean()
+    assert len(network.seen) > 8
+    assert set(network.seen) == {(1, 2, 24, 24, 24)}
+
+
+def test_memory_is_bounded_whatever_the_input():
+    model = build_tiny_model()
+    network = build_network(model.network).eval()
+    largest = 0
+
+    def measure(_module, _inputs, output):
+        nonlocal largest
+        largest = max(largest, output.numel() * output.element_size())
+
+    for module in network.modules():
+        module.register_forward_hook(measure)
+    run(network, torch.randn(8, 56, 56, 56), stride=model.network.stride, at_once=32**3, window=32)
+    # No feature map of a window has more than 8 channels at full resolution.
+    assert 0 < largest <= 8 * 32**3 * 4
 
 
 def test_refuses_a_case_without_its_reference(tmp_path):
@@ -124,6 +218,6 @@ def test_refuses_a_case_without_its_reference(tmp_path):
 
 
 def test_refuses_weights_of_another_network(tmp_path):
-    save_model(tmp_path, replace(build_tiny_model(), network=NetworkConfig()))
+    save_model(tmp_path, replace(build_tiny_model(), network=UNetConfig()))
     with pytest.raises(ModelFileError, match="do not fit"):
         load_segmenter(tmp_path)

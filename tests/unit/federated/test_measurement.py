@@ -150,3 +150,69 @@ def test_a_healthy_case_measures_nothing():
     for region in measure_regions(labels, np.zeros((3, 4, 8, 8), np.float32), np.eye(4)):
         assert region.volume_ml == 0.0
         assert region.long_axis_mm is None
+
+
+AXES = {
+    # Array axes (slices, rows, columns) in LPS.
+    "axial": ((0, 0, 1), (0, 1, 0), (1, 0, 0)),
+    "sagittal": ((1, 0, 0), (0, 0, -1), (0, 1, 0)),
+    "coronal": ((0, 1, 0), (0, 0, -1), (1, 0, 0)),
+    "oblique axial": ((0, -0.25, 0.968), (0, 0.968, 0.25), (1, 0, 0)),
+}
+
+
+def cigar(axes, spacing):
+    """A body of 60 mm along the head's axis, 24 mm to the back and 12 mm sideways, on a grid of any orientation."""
+    steps = np.array(axes, float) * np.array(spacing)[:, None]
+    affine = np.eye(4)
+    affine[:3, :3] = steps.T
+    shape = [int(90 / step) for step in spacing]
+    affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    points = np.moveaxis(np.indices(shape), 0, -1) @ affine[:3, :3].T + affine[:3, 3]
+    inside = ((points / np.array([6.0, 12.0, 30.0])) ** 2).sum(axis=-1) <= 1
+    return np.where(inside, 3, 0).astype(np.uint8), affine
+
+
+@pytest.mark.parametrize("name", ["axial", "sagittal", "coronal"])
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (2.0, 0.8, 0.8)], ids=["isotropic", "anisotropic"])
+def test_diameters_are_those_of_axial_slices_whatever_the_acquisition(name, spacing):
+    labels, affine = cigar(AXES[name], spacing)
+    whole = measure_regions(labels, np.ones((3, *labels.shape), np.float32), affine)[0]
+    # Between the outer corners of voxels: up to a voxel's diagonal more.
+    assert whole.long_axis_mm == pytest.approx(24, abs=2.3)
+    assert whole.short_axis_mm == pytest.approx(12, abs=2.3)
+    assert whole.product_mm2 == pytest.approx(whole.long_axis_mm * whole.short_axis_mm)
+
+
+def test_the_planes_nearest_to_axial_are_measured():
+    labels, affine = cigar(AXES["oblique axial"], (1.0, 1.0, 1.0))
+    whole = measure_regions(labels, np.ones((3, *labels.shape), np.float32), affine)[0]
+    assert 24 < whole.long_axis_mm < 27
+
+
+def block(shape_mm, spacing):
+    size = [round(length / step) for length, step in zip(shape_mm, spacing, strict=True)]
+    labels = np.zeros([length + 4 for length in size], np.uint8)
+    labels[tuple(slice(2, 2 + length) for length in size)] = 3
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(AXES["axial"], float).T * spacing
+    return measure_regions(labels, np.ones((3, *labels.shape), np.float32), affine)[0]
+
+
+@pytest.mark.parametrize(
+    ("shape_mm", "spacing", "measurable"),
+    [
+        pytest.param((6, 20, 12), (3.0, 1.0, 1.0), True, id="both diameters above 10 mm"),
+        pytest.param((6, 20, 5), (3.0, 1.0, 1.0), False, id="too narrow"),
+        pytest.param((3, 20, 12), (3.0, 1.0, 1.0), False, id="on one slice only"),
+        pytest.param((14, 20, 12), (7.0, 1.0, 1.0), False, id="less than two thick slices wide"),
+        pytest.param((14, 20, 16), (7.0, 1.0, 1.0), True, id="wide enough for thick slices"),
+    ],
+)
+def test_what_rano_would_follow_is_measurable(shape_mm, spacing, measurable):
+    assert block(shape_mm, spacing).is_measurable is measurable
+
+
+def test_an_absent_region_has_no_product_and_is_not_measurable():
+    nothing = measure_regions(np.zeros((4, 8, 8), np.uint8), np.zeros((3, 4, 8, 8), np.float32), np.eye(4))[0]
+    assert (nothing.product_mm2, nothing.is_measurable) == (None, False)

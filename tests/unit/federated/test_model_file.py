@@ -80,7 +80,7 @@ def test_refuses_changed_weights(folder):
     [
         pytest.param(lambda card: card["decision"].update(thresholds=["0.1", "0.1", "0.1"]), id="thresholds"),
         pytest.param(lambda card: card["preprocessing"].update(spacing_mm="1.0"), id="spacing"),
-        pytest.param(lambda card: card["network"].update(norm_groups=4), id="network"),
+        pytest.param(lambda card: card["network"].update(detail=8), id="network"),
         pytest.param(lambda card: card["label_map"].update({"1": "oedema", "2": "enhancing"}), id="label map"),
         pytest.param(lambda card: card.update(version="0" * 64), id="version"),
     ],
@@ -96,7 +96,7 @@ def test_refuses_a_changed_card(folder, change):
     [
         pytest.param(lambda card: card.pop("network"), id="without network"),
         pytest.param(lambda card: card.update(network=None), id="network is null"),
-        pytest.param(lambda card: card["network"].update(architecture="UNet"), id="another architecture"),
+        pytest.param(lambda card: card["network"].update(architecture="unet"), id="another architecture"),
         pytest.param(lambda card: card["decision"].update(thresholds=["0.5"]), id="one threshold"),
         pytest.param(lambda card: card["preprocessing"].update(spacing_mm="two"), id="spacing in words"),
     ],

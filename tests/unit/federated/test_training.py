@@ -1,83 +1,217 @@
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 
-from federated.augmentation import Augmentation
-from federated.cases import phantom_case, to_example
-from federated.decision import Decision
-from federated.errors import TrainingDataError
-from federated.phantom import build_phantom
-from federated.preprocessing import Preprocessing
-from federated.training import TrainingSettings, choose_decision, region_loss, train
+from federated.checkpoints import CheckpointFolder
+from federated.errors import CheckpointError, DivergedError, TrainingDataError, TrainingSettingsError
+from federated.models import UNetConfig
+from federated.sampling import Split
+from federated.training import Started, Stepped, Validated, quiet, train
+from federated.training_settings import TrainingSettings
 from tests.fakes.tiny_model import TINY_NETWORK
+from tests.fakes.tiny_training import CPU, tiny_example, tiny_settings, tiny_split
 
-CPU = torch.device("cpu")
-MILD = Augmentation(rotation_rad=0.1, warp_voxels=0.5, transplant=0, shell=0, drop=0)
-SETTINGS = TrainingSettings(
-    steps=40, batch=2, patch=(24, 32, 24), learning_rate=1e-2, average_decay=0.8, augmentation=MILD
+
+def trained(settings=None, *, split=None, report=quiet, checkpoints=None, network=TINY_NETWORK):
+    return train(split or tiny_split(), network, settings or tiny_settings(), CPU, report, checkpoints)
+
+
+def bits(weights):
+    return save(dict(weights))
+
+
+@pytest.fixture(scope="module")
+def long_run():
+    events = []
+    settings = tiny_settings(steps=60, batch=2, validate_every=20)
+    return trained(settings, report=events.append), events
+
+
+def test_the_loss_falls(long_run):
+    losses = long_run[0].losses
+    assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 0.2
+
+
+def test_tells_each_step_and_each_validation(long_run):
+    result, events = long_run
+    assert isinstance(events[0], Started)
+    assert events[0].parameters == sum(weight.numel() for weight in result.weights.values())
+    steps = [event for event in events if isinstance(event, Stepped)]
+    assert [event.step for event in steps] == list(range(1, 61))
+    assert [event.loss for event in steps] == list(result.losses)
+    assert [event.step for event in events if isinstance(event, Validated)] == [20, 40, 60]
+
+
+def test_the_learning_rate_warms_up_and_falls_as_a_cosine(long_run):
+    rates = {event.step: event.learning_rate for event in long_run[1] if isinstance(event, Stepped)}
+    assert rates[1] == pytest.approx(1e-2 / 20)
+    assert rates[31] == pytest.approx(1e-2 / 2)
+    assert rates[60] == pytest.approx(1e-2 / 2 * (1 + math.cos(math.pi * 59 / 60)))
+
+
+def test_gives_the_weights_of_the_best_validation():
+    split = tiny_split()
+    seen = {}
+
+    def report(event):
+        if isinstance(event, Validated):
+            seen[event.step] = (event.validation.score, event.is_best)
+
+    result = trained(tiny_settings(steps=12, learning_rate=0.3), split=split, report=report)
+    assert result.best_step == max(seen, key=lambda step: seen[step][0])
+    shorter = trained(tiny_settings(steps=12, learning_rate=0.3, patience=1), split=split)
+    assert shorter.best_step <= result.best_step
+
+
+@pytest.mark.parametrize("network", [TINY_NETWORK, UNetConfig(filters=(4, 8), res_units=1)], ids=["hybrid", "unet"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_same_seed_gives_the_same_bits(network, precision):
+    settings = tiny_settings(steps=3, batch=2, precision=precision)
+    first, second = (trained(settings, network=network) for _ in range(2))
+    assert bits(first.weights) == bits(second.weights)
+    assert first.losses == second.losses
+    assert (first.precision, first.threads) == (precision, 1)
+    other = trained(replace(settings, seed=1), network=network)
+    assert bits(other.weights) != bits(first.weights)
+
+
+def test_leaves_torch_as_it_was():
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    trained(tiny_settings(steps=1))
+    assert torch.equal(torch.rand(3), expected)
+    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
+
+
+@pytest.mark.parametrize("stop_at", [0, 1, 2, 3, 5])
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path, stop_at):
+    settings = tiny_settings(steps=6, crops=True, patch=(16, 16, 16))
+    whole = trained(settings)
+
+    def interrupt(event):
+        if getattr(event, "step", None) == stop_at and not isinstance(event, Started):
+            raise KeyboardInterrupt
+
+    if stop_at:
+        with pytest.raises(KeyboardInterrupt):
+            trained(settings, report=interrupt, checkpoints=CheckpointFolder(tmp_path))
+    events = []
+    rest = trained(settings, report=events.append, checkpoints=CheckpointFolder(tmp_path))
+    assert events[0].step == stop_at
+    assert bits(rest.weights) == bits(whole.weights)
+    assert rest.losses == whole.losses
+    assert rest.validations == whole.validations
+    assert rest.best_step == whole.best_step
+
+
+def test_each_stop_may_be_at_any_step(tmp_path):
+    """A run that only ever gets one step further ends at the same bits."""
+    settings = tiny_settings(steps=4)
+
+    def interrupt(event):
+        if isinstance(event, Stepped):
+            raise KeyboardInterrupt
+
+    for _ in range(4):
+        with pytest.raises(KeyboardInterrupt):
+            trained(settings, report=interrupt, checkpoints=CheckpointFolder(tmp_path))
+    assert bits(trained(settings, checkpoints=CheckpointFolder(tmp_path)).weights) == bits(trained(settings).weights)
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    settings = tiny_settings(steps=3)
+    first = trained(settings, checkpoints=CheckpointFolder(tmp_path))
+    events = []
+    again = trained(settings, report=events.append, checkpoints=CheckpointFolder(tmp_path))
+    assert [type(event) for event in events] == [Started]
+    assert bits(again.weights) == bits(first.weights)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"settings": tiny_settings(seed=1)}, id="settings"),
+        pytest.param({"split": Split(real=[tiny_example(0)])}, id="data"),
+        pytest.param({"network": replace(TINY_NETWORK, detail=6)}, id="network"),
+    ],
 )
+def test_refuses_to_go_on_with_another_run(tmp_path, change):
+    trained(checkpoints=CheckpointFolder(tmp_path))
+    with pytest.raises(CheckpointError, match="expected a checkpoint of this run"):
+        trained(checkpoints=CheckpointFolder(tmp_path), **change)
 
 
-def example(seed):
-    phantom = build_phantom(np.random.default_rng(seed), shape=(20, 24, 20), spacing_mm=8.0)
-    return to_example(phantom_case(f"phantom-{seed}", phantom), Preprocessing(spacing_mm=8.0))
+def test_goes_on_with_the_threads_it_began_with(tmp_path):
+    trained(tiny_settings(threads=1), checkpoints=CheckpointFolder(tmp_path))
+    assert trained(tiny_settings(threads=2), checkpoints=CheckpointFolder(tmp_path)).threads == 1
 
 
-@pytest.fixture(scope="module")
-def examples():
-    return [example(seed) for seed in range(3)]
+def test_stops_early_when_nothing_gets_better():
+    # Without learning the score stays what it is.
+    result = trained(tiny_settings(steps=40, learning_rate=1e-8, validate_every=2, patience=3, average_decay=0.0))
+    assert result.steps < 40
+    assert len([step for step in result.validations if step > result.best_step]) == 3
 
 
-@pytest.fixture(scope="module")
-def trained(examples):
-    steps = []
-    result = train(examples[:2], examples[2:], TINY_NETWORK, SETTINGS, CPU, lambda *step: steps.append(step))
-    return result, steps
+def test_without_held_out_cases_the_last_weights_are_the_model():
+    result = trained(split=Split(synthetic=[tiny_example(0)]))
+    assert (result.best_step, result.validations) == (6, {})
 
 
-def test_the_loss_falls(trained):
-    losses = trained[0].losses
-    assert losses[-1] < losses[0] - 0.2
+def test_without_augmentation_cases_are_shown_as_they_are():
+    result = trained(tiny_settings(steps=30, augmentation=None), split=Split(real=[tiny_example(0)]))
+    assert result.losses[-1] < result.losses[0] - 0.2
 
 
-def test_reports_every_tenth_step(trained):
-    assert [step for step, _, _ in trained[1]] == [10, 20, 30, 40]
-    assert trained[0].steps == 40
-
-
-def test_the_same_seed_gives_the_same_weights(examples):
-    settings = TrainingSettings(steps=2, batch=1, patch=(24, 24, 24), augmentation=MILD)
-    first, second = (train(examples, (), TINY_NETWORK, settings, CPU, lambda *_: None).weights for _ in range(2))
-    assert all(torch.equal(first[name], second[name]) for name in first)
-
-
-def test_stops_when_its_time_is_over(examples):
-    settings = TrainingSettings(steps=10_000, minutes=1 / 120, batch=1, patch=(24, 24, 24), augmentation=MILD)
-    result = train(examples, (), TINY_NETWORK, settings, CPU, lambda *_: None)
-    assert 1 <= result.steps < 10_000
-    assert result.seconds < 5
-
-
-def test_chooses_thresholds_among_the_candidates(examples, trained):
-    decision = choose_decision(examples, TINY_NETWORK, trained[0].weights, SETTINGS, CPU, voxel_ml=0.512, variants=1)
-    assert isinstance(decision, Decision)
-    assert all(0.3 <= threshold <= 0.7 for threshold in decision.thresholds)
-    again = choose_decision(examples, TINY_NETWORK, trained[0].weights, SETTINGS, CPU, voxel_ml=0.512, variants=1)
-    assert decision == again
+def test_a_loss_that_is_not_finite_ends_the_run():
+    broken = tiny_example(0)
+    channels = np.where(broken.model_input.head, np.float32(np.nan), broken.model_input.channels)
+    split = Split(real=[replace(broken, model_input=replace(broken.model_input, channels=channels))])
+    with pytest.raises(DivergedError, match="Step 1: expected a finite loss"):
+        trained(tiny_settings(augmentation=None), split=split)
 
 
 def test_refuses_to_train_on_nothing():
-    with pytest.raises(TrainingDataError, match="no case"):
-        train([], [], TINY_NETWORK, SETTINGS, CPU, lambda *_: None)
+    with pytest.raises(TrainingDataError, match="at least one training case"):
+        trained(split=Split(validation=[tiny_example(0)]))
 
 
-def test_loss_of_a_certain_right_answer_is_nothing():
-    regions = torch.zeros(1, 3, 4, 4, 4)
-    regions[:, :, :2] = 1
-    assert region_loss((regions - 0.5) * 60, regions).item() == pytest.approx(0, abs=1e-4)
+def test_refuses_a_patch_that_does_not_fit_the_network():
+    with pytest.raises(TrainingSettingsError, match="multiples of the network's stride, 4, got"):
+        trained(tiny_settings(patch=(24, 22, 24)))
 
 
-def test_loss_of_a_certain_wrong_answer_is_large():
-    regions = torch.zeros(1, 3, 4, 4, 4)
-    regions[:, :, :2] = 1
-    assert region_loss((0.5 - regions) * 60, regions).item() > 25
+def test_refuses_held_out_cases_that_do_not_fit_the_network():
+    network = UNetConfig(filters=(2, 2, 2, 2, 2, 2))
+    with pytest.raises(TrainingDataError, match="phantom-3: expected a grid in multiples"):
+        trained(tiny_settings(patch=(32, 32, 32)), network=network)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        pytest.param({"steps": 0}, "steps as whole numbers from 1", id="no steps"),
+        pytest.param({"batch": 1.5}, "batch as whole numbers", id="half a case"),
+        pytest.param({"patch": (64, 64, 4)}, "patch as whole numbers from 8 to 512", id="flat patch"),
+        pytest.param({"learning_rate": 0.0}, "learning_rate as numbers from 1e-08", id="no learning"),
+        pytest.param({"learning_rate": math.nan}, "learning_rate", id="NaN"),
+        pytest.param({"patience": 0}, "patience", id="no patience"),
+        pytest.param({"threads": 0}, "threads", id="no thread"),
+        pytest.param({"precision": "float64"}, "auto, float32 or bfloat16, got 'float64'", id="precision"),
+        pytest.param({"synthetic_share": 2.0}, "synthetic_share", id="share"),
+    ],
+)
+def test_refuses_settings_out_of_range(change, told):
+    with pytest.raises(TrainingSettingsError, match=told):
+        TrainingSettings(**change)
+
+
+def test_random_crops_need_an_augmentation():
+    with pytest.raises(TrainingSettingsError, match="Random crops"):
+        trained(tiny_settings(crops=True, augmentation=None))

@@ -1,0 +1,96 @@
+"""Expectations of a large batch, chunk by chunk, in memory that does not grow with it.
+
+Only the inputs are kept for backward, which computes the rest again: both directions work inside a core's cache, which
+is also faster than keeping what no cache holds.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NoReturn, Protocol
+
+import torch
+
+Tensor = torch.Tensor
+
+CPU_ENTRIES = 1 << 19
+"""Numbers that a thread works on at once: about what its share of the cache holds."""
+DEVICE_ENTRIES = 1 << 26
+"""The same for an accelerator, which needs many to be busy."""
+
+
+class Way(Protocol):
+    """A way to compute expectations from what the batch shares; a module."""
+
+    def expectations(self, angles: Tensor, shared: Tensor, constants: Tensor, /) -> Tensor:
+        """(observables, batch) from angles (wires, batch)."""
+
+    def gradients(
+        self, upstream: Tensor, angles: Tensor, shared: Tensor, constants: Tensor, /
+    ) -> tuple[Tensor, Tensor]:
+        """Gradients of sum(upstream * expectations) by angles and by what is shared."""
+
+
+def chunks(angles: Tensor, rows: int) -> list[slice]:
+    """Split a batch, angles (wires, batch), so that rows of it are about as many numbers as are worked on at once."""
+    entries = CPU_ENTRIES * torch.get_num_threads() if angles.device.type == "cpu" else DEVICE_ENTRIES
+    width = max(64, entries // rows)
+    return [slice(start, start + width) for start in range(0, angles.shape[1], width)]
+
+
+def expectations(way: Way, angles: Tensor, shared: Tensor, constants: Tensor) -> Tensor:
+    """A way's expectations; differentiable once by angles and by what is shared, also under torch.func."""
+    answer: Tensor = _Expectations.apply(way, angles, shared, constants)  # type: ignore[no-untyped-call]
+    return answer
+
+
+def gradients(way: Way, upstream: Tensor, angles: Tensor, shared: Tensor, constants: Tensor) -> tuple[Tensor, Tensor]:
+    """Their gradients, as a function that torch.func can run over; not differentiable again."""
+    answer: tuple[Tensor, Tensor] = _Gradients.apply(  # type: ignore[no-untyped-call]
+        way, upstream, angles, shared, constants
+    )
+    return answer
+
+
+class _Expectations(torch.autograd.Function):
+    @staticmethod
+    def forward(way: Way, angles: Tensor, shared: Tensor, constants: Tensor) -> Tensor:
+        return way.expectations(angles, shared, constants)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
+        ctx.way, *tensors = inputs
+        ctx.save_for_backward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[None, Tensor, Tensor, None]:
+        return None, *gradients(ctx.way, upstream, *ctx.saved_tensors), None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int]:
+        # Each case by itself: a batch that comes here is large enough to be worth its own pass.
+        return torch.stack([expectations(*case) for case in _cases(info, in_dims, inputs)]), 0
+
+
+class _Gradients(torch.autograd.Function):
+    @staticmethod
+    def forward(way: Way, upstream: Tensor, angles: Tensor, shared: Tensor, constants: Tensor) -> tuple[Tensor, Tensor]:
+        return way.gradients(upstream, angles, shared, constants)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        """Nothing is kept."""
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> NoReturn:
+        raise NotImplementedError("FusedBackend has first derivatives only; PennyLaneBackend has second ones.")
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+        by_angles, by_shared = zip(*(gradients(*case) for case in _cases(info, in_dims, inputs)), strict=True)
+        return (torch.stack(by_angles), torch.stack(by_shared)), (0, 0)
+
+
+def _cases(info: Any, in_dims: tuple[int | None, ...], inputs: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    for place in range(info.batch_size):
+        yield tuple(
+            each if axis is None else each.select(axis, place) for each, axis in zip(inputs, in_dims, strict=True)
+        )

@@ -1,0 +1,129 @@
+"""Where training batches come from: all cases on the training device, and a chance for each to be drawn."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from federated.augmentation import Batch, Randomness
+from federated.cases import Example
+from federated.errors import TrainingDataError
+from federated.metrics import region_masks
+
+Tensor = torch.Tensor
+Patch = tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The cases of one training, all preprocessed alike.
+
+    Attributes:
+        real, synthetic: What is trained on; either may be empty, not both.
+        validation: Held out: they choose the best weights and the thresholds.
+    """
+
+    real: Sequence[Example] = ()
+    synthetic: Sequence[Example] = ()
+    validation: Sequence[Example] = ()
+
+    def digest(self) -> str:
+        """SHA-256 over the voxels and labels of all cases, in their order."""
+        found = hashlib.sha256()
+        for part in (self.real, self.synthetic, self.validation):
+            found.update(f"{len(part)}:".encode())
+            for example in part:
+                for array in (example.model_input.channels, example.model_input.head, example.labels):
+                    found.update(str(array.shape).encode())
+                    found.update(np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()
+
+
+class Pool:
+    """The training cases, each cut or padded around its middle to one size, as float16 on the device."""
+
+    def __init__(
+        self, split: Split, patch: Patch, device: torch.device, *, synthetic_share: float, crops: bool
+    ) -> None:
+        """Put the cases on the device.
+
+        Args:
+            split: Its training cases.
+            patch: Voxels of one case in a batch.
+            device: Where batches are wanted.
+            synthetic_share: Expected share of synthetic cases in a batch, where there are cases of both kinds.
+            crops: Whether the patch shows a random part of a case, instead of its middle.
+
+        Raises:
+            TrainingDataError: There is no case.
+        """
+        examples = [*split.real, *split.synthetic]
+        if not examples:
+            raise TrainingDataError("Expected at least one training case, got none.")
+        self._patch, self._crops = patch, crops
+        size = _common_size(examples, patch) if crops else patch
+        contrasts = len(examples[0].model_input.channels) // 2
+        images = np.stack([_centred(e.model_input.channels[:contrasts].astype(np.float16), size) for e in examples])
+        depth = np.stack([_centred(_depth(example)[None], size)[0] for example in examples])
+        present = np.stack([example.model_input.channels[contrasts:, 0, 0, 0] for example in examples])
+        arrays = (torch.from_numpy(array).to(device) for array in (images, depth, present))
+        self._cases = Batch(*arrays)
+        self._chances = torch.tensor(_chances(len(split.real), len(split.synthetic), synthetic_share))
+
+    def __len__(self) -> int:
+        return len(self._cases.images)
+
+    @property
+    def batch(self) -> Batch:
+        """All cases, each once."""
+        return self._cases
+
+    def draw(self, count: int, rng: Randomness) -> tuple[Batch, Tensor | None]:
+        """Draw cases with replacement.
+
+        Returns:
+            The cases, and for crops the middle of each patch in voxels from the middle of its case.
+        """
+        chosen = torch.multinomial(self._chances, count, replacement=True, generator=rng.choices)
+        index = chosen.to(self._cases.images.device)
+        batch = Batch(self._cases.images[index], self._cases.depth[index], self._cases.present[index])
+        return batch, self._centres(count, rng) if self._crops else None
+
+    def _centres(self, count: int, rng: Randomness) -> Tensor:
+        room = torch.tensor(self._cases.images.shape[-3:]) - torch.tensor(self._patch)
+        return rng.uniform(count, 3, low=-0.5, high=0.5) * room
+
+
+def _chances(real: int, synthetic: int, share: float) -> list[float]:
+    if not real or not synthetic:
+        return [1.0] * (real + synthetic)
+    return [(1 - share) / real] * real + [share / synthetic] * synthetic
+
+
+def _common_size(examples: Sequence[Example], patch: Patch) -> Patch:
+    shapes = [patch, *(example.labels.shape for example in examples)]
+    slices, rows, columns = (max(shape[axis] for shape in shapes) for axis in range(3))
+    return slices, rows, columns
+
+
+def _depth(example: Example) -> npt.NDArray[np.uint8]:
+    """See federated.augmentation.Batch."""
+    depth = example.model_input.head.astype(np.uint8)
+    for mask in region_masks(example.labels).values():
+        depth += mask & example.model_input.head
+    return depth
+
+
+def _centred(values: npt.NDArray[np.generic], size: Patch) -> npt.NDArray[np.generic]:
+    """Cut or pad (channels, slices, rows, columns) evenly to the size."""
+    for axis, length in enumerate(size, start=1):
+        surplus = values.shape[axis] - length
+        if surplus > 0:
+            values = values.take(range(surplus // 2, surplus // 2 + length), axis=axis)
+        else:
+            before = -surplus // 2
+            values = np.pad(values, [(before, -surplus - before) if other == axis else (0, 0) for other in range(4)])
+    return values
