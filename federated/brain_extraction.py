@@ -32,7 +32,7 @@ START_SCALE = 0.92
 """The MNI152 brain is larger than most."""
 SURE_MM, REACH_MM = 9.0, 6.0
 """Deeper inside the template's edge all is brain; farther outside nothing is."""
-EDGE_WEIGHT, EDGE_MM = 0.2, 4.0
+EDGE_WEIGHT, EDGE_MM = 0.5, 4.0
 """How strongly, and how near to it, the watershed is drawn to the template's edge."""
 TISSUE = 0.35
 """Between the skull's darkness, 0, and the brain's median, 1: darker is skull or the fluid next to it."""
@@ -197,7 +197,7 @@ def _divide(values: Floats, depth_mm: Floats, head: Mask) -> Mask:
     dark = float(np.percentile(values[head & ~sure], 10))
     bright = float(np.median(values[sure]))
     relative = ((values - dark) / max(bright - dark, 1e-6)).astype(np.float32)
-    # Bright basins, dark ridges: the skull parts brain and scalp. HAHN and Peitgen, MICCAI 2000.
+    # Bright basins, dark ridges: the skull parts brain and scalp. Hahn and Peitgen, MICCAI 2000.
     relief = EDGE_WEIGHT * np.exp(-np.abs(depth_mm) / EDGE_MM) - ndimage.gaussian_filter(relative, 1.0)
     basins = SimpleITK.MorphologicalWatershedFromMarkers(
         SimpleITK.GetImageFromArray(relief.astype(np.float32)),
@@ -210,8 +210,9 @@ def _divide(values: Floats, depth_mm: Floats, head: Mask) -> Mask:
     largest = pieces == np.argmax(np.bincount(pieces.ravel())[1:]) + 1
     closed = ndimage.binary_closing(np.pad(largest, 4), _ball(3))[4:-4, 4:-4, 4:-4] & basin
     # One voxel more: a rim of fluid costs nothing, a tumour's edge does.
-    brain: Mask = ndimage.binary_dilation(ndimage.binary_fill_holes(closed)) & basin
-    return brain
+    grown = ndimage.binary_dilation(ndimage.binary_fill_holes(closed)) & basin
+    smooth: Mask = ndimage.gaussian_filter(grown.astype(np.float32), 1.0) > 0.5
+    return smooth
 
 
 def _ball(radius: int) -> Mask:

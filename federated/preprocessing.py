@@ -1,7 +1,10 @@
 """Images of any grid to the one grid that the model knows, and its answer back to the reference's own grid.
 
 The model's grid is isotropic and aligned with LPS: array axes (slices, rows, columns) run towards superior, posterior
-and left. Each contrast is scaled robustly inside the head; an absent contrast is zeros, and a flag channel says so.
+and left. Each contrast is scaled robustly inside the brain; an absent contrast is zeros, and a flag channel says so.
+
+A study may come prepared, stripped of its skull and co-registered on one grid, or native, as scanners make it: then its
+sequences are laid on the reference, and the brain is taken out of the head. Each voxel is interpolated once.
 """
 
 from collections.abc import Mapping
@@ -12,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from federated.brain_extraction import extract_brain
 from federated.errors import ModelInputError
 from federated.ports import Image
+from federated.registration import Registration, apply_registration, register
 from federated.resampling import Floats, Grid, Mask, box_corners, interpolate, resample, to_shape, translation
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -26,6 +31,12 @@ SPACING_MM = (0.1, 20.0)
 MAX_VOXELS = 160_000_000
 LARGEST_BRAIN_ML = 2200.0
 """Above it, a foreground on a constant background is a head, not a brain."""
+LARGEST_SHEAR_DEG = 0.5
+"""Headers round their direction cosines; more than this is no rounding."""
+ONE_BRAIN = 0.9
+"""Dice overlap of stripped sequences, on one grid, that show the same brain in the same place."""
+RIGID_MM = 10.0
+"""How far around the brain sequences must fit: the skull moves with it, jaw and neck do not."""
 
 
 @dataclass(frozen=True)
@@ -49,15 +60,19 @@ class Preprocessing:
 
 @dataclass(frozen=True, eq=False)
 class ModelInput:
-    """What the network reads.
+    """What the network reads, and what was done to get it.
 
     Attributes:
         channels: float32 (2 * contrasts, slices, rows, columns): the scaled contrasts, then a flag channel for each, 1
             when it is present.
-        head: bool (slices, rows, columns); where the head, or the stripped brain, is.
+        head: bool (slices, rows, columns); where the brain is, or the whole head if the brain could not be taken out.
         grid: Of channels and head.
         present: The contrasts that are there.
-        skull_stripped: Whether only the brain is left on a constant background.
+        skull_stripped: Whether only the brain was left on a constant background when the study came.
+        prepared: Whether, moreover, its contrasts came co-registered on one grid: nothing was moved or cut away.
+        brain_extracted: Whether the brain was taken out of the head here.
+        registrations: How the other contrasts lie against the reference, unless the study came prepared.
+        notes: What a radiologist must know of the preparation.
     """
 
     channels: Floats
@@ -65,29 +80,36 @@ class ModelInput:
     grid: Grid
     present: tuple[str, ...]
     skull_stripped: bool
+    prepared: bool = True
+    brain_extracted: bool = False
+    registrations: tuple[Registration, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def to_model_input(images: Mapping[str, Image], reference: str, preprocessing: Preprocessing) -> ModelInput:
-    """Bring the contrasts of one case to the model's grid.
+    """Bring the contrasts of one case to the model's grid, brain only, co-registered.
 
     Args:
         images: By contrast name; contrasts may be missing, the reference may not. Their grids may differ.
-        reference: The grid covers this image's field of view, cropped to the head.
+        reference: The grid covers this image's field of view, cropped to the brain.
+        preprocessing: What the model was trained with.
 
     Raises:
-        ModelInputError: The reference is missing, or an image is empty, constant, not finite, or of absurd extent.
+        ModelInputError: The reference is missing, or an image is empty, constant, not finite, or of absurd geometry.
     """
     present = tuple(contrast for contrast in preprocessing.contrasts if contrast in images)
     if reference not in present:
-        raise ModelInputError(f"The model needs {reference}, got {', '.join(present) or 'none of its contrasts'}.")
+        found = ", ".join(sorted(images)) or "no image"
+        raise ModelInputError(
+            f"The model needs {reference}, got {found}; its contrasts are {', '.join(preprocessing.contrasts)}."
+        )
     for contrast in present:
         check_image(contrast, images[contrast])
     grid = _covering_grid(images[reference], preprocessing.spacing_mm)
-    sources = {contrast: _source(images[contrast], grid) for contrast in present}
-    whole_head = _head(sources[reference])
-    head_ml = float(whole_head.sum()) * preprocessing.spacing_mm**3 / 1000
-    box = _box(whole_head, preprocessing)
-    head = _crop(whole_head, box, fill=False)
+    prepared = _prepare({contrast: images[contrast] for contrast in present}, reference, grid)
+    sources = prepared.sources
+    box = _box(prepared.inside, preprocessing)
+    head = _crop(prepared.inside, box, fill=False)
     channels = np.zeros((2 * len(preprocessing.contrasts), *head.shape), np.float32)
     for channel, contrast in enumerate(preprocessing.contrasts):
         if contrast in present:
@@ -99,7 +121,11 @@ def to_model_input(images: Mapping[str, Image], reference: str, preprocessing: P
         head=head,
         grid=Grid(to_shape(head.shape), grid.affine_lps @ translation(box[0])),
         present=present,
-        skull_stripped=sources[reference].is_masked and head_ml <= LARGEST_BRAIN_ML,
+        skull_stripped=prepared.skull_stripped,
+        prepared=prepared.as_it_came,
+        brain_extracted=prepared.brain_extracted,
+        registrations=prepared.registrations,
+        notes=prepared.notes,
     )
 
 
@@ -132,25 +158,26 @@ def check_image(contrast: str, image: Image) -> None:
     """Refuse what no model can read.
 
     Raises:
-        ModelInputError: Not three-dimensional, empty, constant, not finite, or of absurd spacing or extent.
+        ModelInputError: Not three-dimensional, one slice, empty, constant, not finite, sheared, or of absurd spacing or
+            extent.
     """
-    voxels, affine = image.voxels, image.affine_lps
+    voxels = image.voxels
     if voxels.ndim != 3 or not 0 < voxels.size <= MAX_VOXELS:
         raise ModelInputError(
             f"{contrast}: expected 1 to {MAX_VOXELS} voxels in 3 dimensions, got shape {voxels.shape}; "
             "choose another series."
+        )
+    if min(voxels.shape) < 2:
+        raise ModelInputError(
+            f"{contrast}: expected a volume of at least 2 slices, rows and columns, got shape {voxels.shape}; "
+            "choose a series that covers the brain."
         )
     low, high = float(voxels.min()), float(voxels.max())
     if not np.isfinite([low, high]).all():
         raise ModelInputError(f"{contrast}: expected finite voxels, got NaN or infinity; the series is damaged.")
     if low == high:
         raise ModelInputError(f"{contrast}: every voxel is {low:g}; the series holds no image.")
-    if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < SPACING_MM[0] ** 3:
-        raise ModelInputError(f"{contrast}: its affine does not map voxels to LPS; the series' geometry is damaged.")
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    extent = spacing * voxels.shape
-    _check_range(contrast, "voxel spacing", spacing, SPACING_MM)
-    _check_range(contrast, "field of view", extent, FIELD_OF_VIEW_MM)
+    _check_geometry(contrast, image)
 
 
 def background_value(voxels: Floats) -> float | None:
@@ -162,6 +189,25 @@ def background_value(voxels: Floats) -> float | None:
         if np.count_nonzero(voxels == np.float32(value)) >= 0.1 * voxels.size:
             return value
     return None
+
+
+def _check_geometry(contrast: str, image: Image) -> None:
+    affine = image.affine_lps
+    if affine.shape != (4, 4) or not np.isfinite(affine).all() or not np.array_equal(affine[3], [0, 0, 0, 1]):
+        raise ModelInputError(
+            f"{contrast}: expected an affine of 4 x 4 finite numbers that maps voxels to LPS, got shape {affine.shape} "
+            f"with last row {affine[-1].tolist()}; the series' geometry is damaged."
+        )
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    _check_range(contrast, "voxel spacing", spacing, SPACING_MM)
+    _check_range(contrast, "field of view", spacing * image.voxels.shape, FIELD_OF_VIEW_MM)
+    cosines = np.abs(np.triu((affine[:3, :3] / spacing).T @ (affine[:3, :3] / spacing), 1)).max()
+    shear_deg = float(np.degrees(np.arcsin(min(cosines, 1.0))))
+    if shear_deg > LARGEST_SHEAR_DEG:
+        raise ModelInputError(
+            f"{contrast}: expected orthogonal voxel axes, got a shear of {shear_deg:.1f} degrees; "
+            "resample the series to a rectangular grid."
+        )
 
 
 def _check_range(contrast: str, what: str, found: npt.NDArray[np.float64], allowed: tuple[float, float]) -> None:
@@ -199,6 +245,72 @@ def _source(image: Image, grid: Grid) -> _Source:
     background = background_value(image.voxels)
     fill = np.float32(image.voxels.min() if background is None else background)
     return _Source(resample(image, grid, fill=float(fill)), fill, background is not None)
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """The contrasts where the reference has them, and what to read of them."""
+
+    sources: Mapping[str, _Source]
+    inside: Mask
+    skull_stripped: bool
+    as_it_came: bool
+    brain_extracted: bool
+    registrations: tuple[Registration, ...]
+    notes: tuple[str, ...]
+
+
+def _prepare(images: Mapping[str, Image], reference: str, grid: Grid) -> _Prepared:
+    """Take out the brain and lay the contrasts on the reference, where that is still to be done."""
+    sources = {contrast: _source(image, grid) for contrast, image in images.items()}
+    head = _head(sources[reference])
+    head_ml = float(head.sum() * np.prod(grid.spacing_mm)) / 1000
+    skull_stripped = sources[reference].is_masked and head_ml <= LARGEST_BRAIN_ML
+    if skull_stripped and _is_one_brain(images, sources, reference, head):
+        return _Prepared(sources, head, skull_stripped, True, False, (), ())
+    brain = None if skull_stripped else extract_brain(sources[reference].values, head, grid)
+    inside = head if brain is None else brain
+    rigid = ndimage.binary_dilation(inside, iterations=round(RIGID_MM / float(grid.spacing_mm[0])))
+    registrations = tuple(
+        register(contrast, image, sources[reference].values, grid, rigid)
+        for contrast, image in images.items()
+        if contrast != reference
+    )
+    moved = {
+        found.contrast: _source(apply_registration(images[found.contrast], found), grid)
+        for found in registrations
+        if found.is_applied
+    }
+    notes = [note for found in registrations for note in _registration_notes(found, reference)]
+    if brain is None and not skull_stripped:
+        notes.append("The brain could not be told from the skull: the whole head was read, check the result with care.")
+    return _Prepared(
+        {**sources, **moved}, inside, skull_stripped, False, brain is not None, registrations, tuple(notes)
+    )
+
+
+def _registration_notes(found: Registration, reference: str) -> list[str]:
+    if found.note is not None:
+        return [found.note]
+    if not found.is_applied:
+        return []
+    moved = f"{found.contrast} was moved by {found.shift_mm:.1f} mm and {found.turn_deg:.1f} degrees to fit {reference}"
+    return [f"{moved}: the patient moved between the sequences."]
+
+
+def _is_one_brain(images: Mapping[str, Image], sources: Mapping[str, _Source], reference: str, head: Mask) -> bool:
+    """Whether all contrasts are stripped, on one grid, and fill the same brain."""
+    first = images[reference]
+    for contrast, image in images.items():
+        source = sources[contrast]
+        if not source.is_masked or image.voxels.shape != first.voxels.shape:
+            return False
+        if not np.allclose(image.affine_lps, first.affine_lps, atol=1e-3):
+            return False
+        signal = source.values != source.fill
+        if 2 * (signal & head).sum() < ONE_BRAIN * (signal.sum() + head.sum()):
+            return False
+    return True
 
 
 def _head(source: _Source) -> Mask:

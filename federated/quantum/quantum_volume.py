@@ -37,7 +37,7 @@ THRESHOLD: Final = 2 / 3
 MIN_TRIALS: Final = 100
 """Circuits a width, at least, as the paper's algorithm 1 prescribes."""
 
-_SWAPPED: Final = np.arange(16).reshape(2, 2, 2, 2).transpose(1, 0, 3, 2).ravel()
+_TURNED: Final = np.arange(16).reshape(2, 2, 2, 2).transpose(1, 0, 3, 2).ravel()
 
 
 @dataclass(frozen=True)
@@ -128,16 +128,25 @@ def simulated(rates: NoiseRates) -> Device:
 
     The noise follows each gate of a block's decomposition: what is simulated is what a device would run.
     """
-    after_one, after_two = gate_noise(rates, 1), gate_noise(rates, 2)
+    pulse = gate_noise(rates, 1)
+    cnot = gate_noise(rates, 2) @ superoperator([Step("cx", (0, 1)).matrix])
+    # By control and target; turned round, both halves of each index of the pair change places.
+    cnots = {(0, 1): cnot, (1, 0): cnot[np.ix_(_TURNED, _TURNED)]}
     misread = np.array([[1 - rates.readout, rates.readout], [rates.readout, 1 - rates.readout]])
 
     def channel_of(steps: Sequence[Step]) -> Matrix:
-        channel = np.eye(16, dtype=complex)
+        """A block's gates and their noise as one superoperator on the pair, (16, 16)."""
+        channel, local = np.eye(16, dtype=complex), [np.eye(4, dtype=complex)] * 2
         for step in steps:
-            exact = superoperator([step.matrix])
-            noisy = exact if step.name == "rz" else (after_two if step.name == "cx" else after_one) @ exact
-            channel = _on_pair(noisy, step.wires) @ channel
-        return channel
+            if len(step.wires) == 2:
+                channel = cnots[step.wires[0], step.wires[1]] @ _on_pair(*local) @ channel
+                local = [np.eye(4, dtype=complex)] * 2
+            else:
+                (wire,) = step.wires
+                local[wire] = np.kron(step.matrix, step.matrix.conj()) @ local[wire]
+                if step.name != "rz":
+                    local[wire] = pulse @ local[wire]
+        return _on_pair(*local) @ channel
 
     def run(circuit: ModelCircuit) -> float:
         wires = circuit.wires
@@ -161,14 +170,10 @@ def simulated(rates: NoiseRates) -> Device:
     return device
 
 
-def _on_pair(channel: Matrix, wires: tuple[int, ...]) -> Matrix:
-    """A step's superoperator as one of the pair (0, 1), (16, 16)."""
-    if len(wires) == 2:
-        return channel if wires == (0, 1) else channel[np.ix_(_SWAPPED, _SWAPPED)]
-    halves = (channel, np.eye(4)) if wires == (0,) else (np.eye(4), channel)
-    # A wire's superoperator maps (row, column) to (row, column); the pair's maps (rows, columns) to (rows, columns).
-    joined: Matrix = np.einsum("abcd,efgh->aebfcgdh", *(half.reshape(2, 2, 2, 2) for half in halves))
-    return joined.reshape(16, 16)
+def _on_pair(first: Matrix, second: Matrix) -> Matrix:
+    """Two superoperators side by side: each maps (row, column), the pair's maps (rows, columns)."""
+    joined = np.einsum("abcd,efgh->aebfcgdh", first.reshape(2, 2, 2, 2), second.reshape(2, 2, 2, 2))
+    return np.asarray(joined.reshape(16, 16))
 
 
 def sampled(sampler: Sampler, shots: int) -> Device:

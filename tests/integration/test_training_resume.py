@@ -150,7 +150,8 @@ def test_a_worker_that_is_killed_is_followed_by_one_that_finishes(tmp_path, requ
         product.kill("worker")
         assert status()["state"] == "running"
         product.start("timer")
-        product.start("worker", "--queue", "training", "--concurrency", "1")
+        # What the timer wants done comes by the delivery queue.
+        product.start("worker", "--queue", "training", "--queue", "delivery")
         wait_until(lambda: status()["state"] == "done", PATIENCE_S, lambda: f"{status()} {product.log('worker')}")
     finally:
         product.stop_all()

@@ -177,6 +177,23 @@ def test_a_loss_that_is_not_finite_ends_the_run():
         trained(tiny_settings(augmentation=None), split=split)
 
 
+def test_starts_from_given_weights(tmp_path):
+    given = trained().weights
+    settings = tiny_settings(steps=1, learning_rate=1e-8, average_decay=0.0)
+    first = train(tiny_split(), TINY_NETWORK, settings, CPU, initial=given)
+    for name, weight in given.items():
+        torch.testing.assert_close(first.weights[name], weight, atol=1e-6, rtol=0)
+    train(tiny_split(), TINY_NETWORK, settings, CPU, checkpoints=CheckpointFolder(tmp_path), initial=given)
+    with pytest.raises(CheckpointError, match="expected a checkpoint of this run"):
+        train(tiny_split(), TINY_NETWORK, settings, CPU, checkpoints=CheckpointFolder(tmp_path))
+
+
+def test_refuses_to_start_from_the_weights_of_another_network():
+    other = UNetConfig(filters=(4, 8), res_units=1)
+    with pytest.raises(TrainingSettingsError, match="initial weights do not fit the network"):
+        train(tiny_split(), other, tiny_settings(), CPU, initial=trained(tiny_settings(steps=1)).weights)
+
+
 def test_refuses_to_train_on_nothing():
     with pytest.raises(TrainingDataError, match="at least one training case"):
         trained(split=Split(validation=[tiny_example(0)]))

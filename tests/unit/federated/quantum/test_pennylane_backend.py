@@ -114,12 +114,12 @@ def test_refuses_scales_that_nothing_follows_from(scales: tuple[float, ...]) -> 
 
 
 def test_refuses_a_device_it_does_not_know() -> None:
-    with pytest.raises(CircuitError, match="got 'ibm.qubit'"):
+    with pytest.raises(CircuitError, match=r"got 'ibm\.qubit'"):
         PennyLaneBackend("ibm.qubit")
 
 
 def test_refuses_noise_on_a_device_of_pure_states() -> None:
-    with pytest.raises(CircuitError, match="default.mixed"):
+    with pytest.raises(CircuitError, match=r"default\.mixed"):
         PennyLaneBackend(noise=noise_model(NoiseRates(readout=0.1)))
 
 
