@@ -38,8 +38,14 @@ types: setup
 imports: setup
 	$(BIN)/lint-imports --no-cache
 
+# Two processes, one thread each: what needs no server first, then the servers one after the other.
 unit: setup
+ifdef TESTS
 	$(BIN)/python -m pytest $(TESTS)
+else
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/contract
+	$(BIN)/python -m pytest tests/integration tests/e2e
+endif
 
 bench: setup  ## Measure: the quantum layer against its rivals, a full-size study against SegResNet (half an hour)
 	$(BIN)/python -m benchmarks.quantum_layer

@@ -22,7 +22,7 @@ from federated.sampling import Patch, Pool, Split
 Tensor = torch.Tensor
 Mask = npt.NDArray[np.bool_]
 
-THRESHOLDS: Final = (0.3, 0.4, 0.5, 0.6, 0.7)
+THRESHOLDS: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 MIN_COMPONENTS_ML: Final = (0.0, 0.1, 0.25, 0.5, 1.0)
 TOLERANCE: Final = 0.002
 """Differences of mean Dice below it do not decide."""

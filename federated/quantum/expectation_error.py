@@ -23,7 +23,7 @@ from federated.quantum.pennylane_backend import PennyLaneBackend
 from federated.quantum.ports import Backend
 
 ZNE_SCALES: Final = (1, 3, 5)
-NOISE_SCALES: Final = (0.5, 1.0, 2.0, 4.0)
+NOISE_SCALES: Final = (0.25, 1.0, 4.0)
 """Multiples of the given rates, so that the report shows where a better or worse device would stand."""
 _WEIGHTS, _ANGLES = 2, 24
 """Random weights, and random angles for each."""

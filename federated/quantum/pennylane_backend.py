@@ -28,7 +28,7 @@ _OPERATIONS: Final = {
 
 
 class PennyLaneBackend:
-    """Executes a circuit gate by gate, in double precision.
+    """Executes a circuit gate by gate: in double precision on "default.qubit", else to about 1e-7.
 
     Without shots it is differentiable by angles and weights, as often as one likes on the default devices (backprop)
     and once on "lightning.qubit" (adjoint). "lightning.qubit" goes through the batch row by row.
