@@ -64,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     released = Released(options.arm, identity.version, describe_network(model.network), model.training)
     runs = read_runs(sorted(options.runs.glob("*.json")))
     origin = describe_origin("benchmarks.evaluation", words, threads=options.threads, commit=options.commit)
-    evaluation = build_evaluation(runs, released, {**origin, "scores_from": options.evaluates})
+    evaluation = build_evaluation(
+        runs, released, {**origin, "scores_from": options.evaluates, "remarks": options.remark}
+    )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(to_json(evaluation), encoding="utf-8")
     options.card.parent.mkdir(parents=True, exist_ok=True)
@@ -81,6 +83,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, default=Path("federated/weights"))
     parser.add_argument("--evaluates", required=True, metavar="COMMAND", help="the command that made the run files")
     parser.add_argument("--threads", type=int, default=2, help="that the runs computed with")
+    parser.add_argument("--remark", nargs="*", default=[], metavar="TEXT", help="what a reader must know of the runs")
     parser.add_argument("--out", type=Path, default=Path("docs/results/model-evaluation.json"))
     parser.add_argument("--card", type=Path, default=Path("docs/model-card.md"))
     parser.add_argument("--commit", default=None, help="commit of the code, where there is no git to ask")

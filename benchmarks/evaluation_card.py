@@ -171,6 +171,7 @@ def _limits(evaluation: Mapping[str, Any]) -> list[str]:
         lines.append(f"- Training runs behind a figure: {fewest} at least, so how much runs differ is hardly known.")
     lines.append("- Scores are of networks trained like the released one on other splits, where a case is left out.")
     lines.append("- Other diseases, children, scans after surgery: not tested.")
+    lines += [f"- {remark}" for remark in evaluation.get("remarks", [])]
     return ["## Limits", "", *lines]
 
 

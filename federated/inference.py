@@ -82,6 +82,7 @@ class TorchSegmenter:
         confidence = _confidence(labels, probabilities, voxel_ml, decision)
         warnings = (
             *_missing(self._identity.contrasts, images),
+            *model_input.notes,
             *_image_warnings(images, model_input),
             *_result_warnings(labels, confidence),
         )
@@ -151,9 +152,10 @@ def _missing(contrasts: tuple[str, ...], images: Mapping[str, Image]) -> list[st
 
 def _image_warnings(images: Mapping[str, Image], model_input: ModelInput) -> list[str]:
     warnings = []
-    if not model_input.skull_stripped:
+    if model_input.brain_extracted:
         warnings.append(
-            "Images are not skull-stripped, as the model's training images were: check the result with care."
+            "The skull was removed here; the model was measured on images that came without it: "
+            "check the result with care."
         )
     thickness_mm = {
         contrast: float(np.linalg.norm(images[contrast].affine_lps[:3, :3], axis=0).max())

@@ -1,7 +1,7 @@
 """What a training did, as JSON lines that can be followed while it runs, and as a picture of its curves."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +76,9 @@ def draw_curves(trained: Trained, path: Path) -> None:
     figure.savefig(path)
 
 
-def _smoothed(values: Any, weight: float = 0.95) -> list[float]:
-    """The exponential running mean."""
+def _smoothed(values: Sequence[float]) -> list[float]:
+    """The exponential running mean over about a twentieth of the run."""
+    weight = max(0.0, 1 - 20 / len(values))
     mean, found = values[0], []
     for value in values:
         mean = weight * mean + (1 - weight) * value

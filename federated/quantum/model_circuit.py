@@ -9,44 +9,15 @@ Wire 0 is the most significant bit of a bitstring's index, and its first charact
 import cmath
 import math
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pennylane as qml
 from scipy.stats import unitary_group
 
+from federated.quantum.density_matrix import Probabilities, apply
 from federated.quantum.qasm import measured_program
-
-Matrix = npt.NDArray[np.complex128]
-Probabilities = npt.NDArray[np.float64]
-
-_CX: Final = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0]], complex)
-
-
-@dataclass(frozen=True)
-class Step:
-    """A gate with its numbers filled in.
-
-    Attributes:
-        name: "ry", "rz" or "cx", as OpenQASM spells them.
-        wires: One, or control and target.
-        angle: Radian; None for "cx".
-    """
-
-    name: str
-    wires: tuple[int, ...]
-    angle: float | None = None
-
-    @property
-    def matrix(self) -> Matrix:
-        """The unitary on the step's own wires, complex128 (2, 2) or (4, 4)."""
-        if self.angle is None:
-            return _CX
-        cosine, sine = math.cos(self.angle / 2), math.sin(self.angle / 2)
-        if self.name == "rz":
-            return np.diag([cosine - 1j * sine, cosine + 1j * sine])
-        return np.array([[cosine, -sine], [sine, cosine]], complex)
+from federated.quantum.steps import Matrix, Step
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,10 +106,3 @@ def to_openqasm(circuit: ModelCircuit) -> str:
         for step in block.steps
     ]
     return measured_program(circuit.wires, statements)
-
-
-def apply(matrix: Matrix, tensor: Matrix, axes: tuple[int, ...]) -> Matrix:
-    """Multiply some axes of a tensor, each of length 2, by a matrix (2**axes, 2**axes)."""
-    count = len(axes)
-    product = np.tensordot(matrix.reshape((2,) * (2 * count)), tensor, (tuple(range(count, 2 * count)), axes))
-    return np.moveaxis(product, range(count), axes)

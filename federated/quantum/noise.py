@@ -38,7 +38,7 @@ def noise_model(rates: NoiseRates) -> qml.NoiseModel:
         qml.AmplitudeDamping(rates.amplitude_damping, wires=op.wires)
 
     def after_two(op: Any, **_: Any) -> None:
-        qml.QubitChannel(_depolarizing2(rates.depolarizing2), wires=op.wires)
+        qml.QubitChannel(depolarizing2(rates.depolarizing2), wires=op.wires)
         for wire in op.wires:
             qml.AmplitudeDamping(rates.amplitude_damping, wires=wire)
 
@@ -73,30 +73,8 @@ def _is_gate(op: Any) -> bool:
     return isinstance(op, qml.operation.Operation) and not isinstance(op, _NOT_GATES)
 
 
-def gate_noise(rates: NoiseRates, wires: int) -> Matrix:
-    """What follows a gate, as a superoperator.
-
-    Args:
-        rates: The device.
-        wires: Of the gate, 1 or 2.
-
-    Returns:
-        complex128 (4**wires, 4**wires), acting on a density matrix flattened row by row.
-    """
-    damping = qml.AmplitudeDamping(rates.amplitude_damping, wires=0).kraus_matrices()
-    if wires == 1:
-        depolarizing = qml.DepolarizingChannel(rates.depolarizing, wires=0).kraus_matrices()
-        return superoperator(damping) @ superoperator(depolarizing)
-    both = [np.kron(first, second) for first, second in product(damping, damping)]
-    return superoperator(both) @ superoperator(_depolarizing2(rates.depolarizing2))
-
-
-def superoperator(kraus: list[Matrix]) -> Matrix:
-    """The linear map of Kraus matrices on density matrices that are flattened row by row."""
-    return np.asarray(np.sum([np.kron(matrix, matrix.conj()) for matrix in kraus], axis=0))
-
-
-def _depolarizing2(rate: float) -> list[Matrix]:
+def depolarizing2(rate: float) -> list[Matrix]:
+    """Two-qubit depolarising as 16 Kraus matrices, complex128 (4, 4)."""
     pairs: list[Matrix] = [np.kron(first, second) for first, second in product(_PAULIS, _PAULIS)]
     return [math.sqrt(1 - rate) * pairs[0], *(math.sqrt(rate / 15) * pair for pair in pairs[1:])]
 

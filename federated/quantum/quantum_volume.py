@@ -15,20 +15,12 @@ import numpy as np
 from federated.errors import CircuitError, QuantumJobError, ShotsError
 from federated.ports import Progress
 from federated.quantum.circuit import MAX_WIRES
-from federated.quantum.model_circuit import (
-    Matrix,
-    ModelCircuit,
-    Probabilities,
-    Step,
-    apply,
-    heavy_outputs,
-    random_model_circuit,
-    to_openqasm,
-)
-from federated.quantum.noise import gate_noise, superoperator
+from federated.quantum.density_matrix import NoisyGates, Probabilities, apply_channel, ground_state
+from federated.quantum.model_circuit import ModelCircuit, heavy_outputs, random_model_circuit, to_openqasm
 from federated.quantum.noise_rates import NoiseRates
 from federated.quantum.policy import check_shots
 from federated.quantum.sampler import Sampler
+from federated.quantum.steps import Matrix, Step
 
 Device = Callable[[Sequence[ModelCircuit], Progress], Probabilities]
 """Runs model circuits; gives the probability of a heavy output of each, float64 (circuits,)."""
@@ -128,37 +120,27 @@ def simulated(rates: NoiseRates) -> Device:
 
     The noise follows each gate of a block's decomposition: what is simulated is what a device would run.
     """
-    pulse = gate_noise(rates, 1)
-    cnot = gate_noise(rates, 2) @ superoperator([Step("cx", (0, 1)).matrix])
-    # By control and target; turned round, both halves of each index of the pair change places.
-    cnots = {(0, 1): cnot, (1, 0): cnot[np.ix_(_TURNED, _TURNED)]}
-    misread = np.array([[1 - rates.readout, rates.readout], [rates.readout, 1 - rates.readout]])
+    gates = NoisyGates(rates)
 
     def channel_of(steps: Sequence[Step]) -> Matrix:
         """A block's gates and their noise as one superoperator on the pair, (16, 16)."""
         channel, local = np.eye(16, dtype=complex), [np.eye(4, dtype=complex)] * 2
         for step in steps:
             if len(step.wires) == 2:
-                channel = cnots[step.wires[0], step.wires[1]] @ _on_pair(*local) @ channel
-                local = [np.eye(4, dtype=complex)] * 2
+                gate = gates.channel(step)
+                # Turned round, both halves of each index of the pair change places.
+                turned = gate if step.wires == (0, 1) else gate[np.ix_(_TURNED, _TURNED)]
+                channel, local = turned @ _on_pair(*local) @ channel, [np.eye(4, dtype=complex)] * 2
             else:
                 (wire,) = step.wires
-                local[wire] = np.kron(step.matrix, step.matrix.conj()) @ local[wire]
-                if step.name != "rz":
-                    local[wire] = pulse @ local[wire]
+                local[wire] = gates.channel(step) @ local[wire]
         return _on_pair(*local) @ channel
 
     def run(circuit: ModelCircuit) -> float:
-        wires = circuit.wires
-        density = np.zeros((2,) * (2 * wires), complex)
-        density[(0,) * (2 * wires)] = 1
+        density = ground_state(circuit.wires)
         for block in circuit.blocks:
-            first, second = block.pair
-            density = apply(channel_of(block.steps), density, (first, second, wires + first, wires + second))
-        measured = density.reshape(2**wires, 2**wires).diagonal().reshape((2,) * wires)
-        for wire in range(wires):
-            measured = apply(misread, measured, (wire,))
-        return float(measured.real.ravel()[heavy_outputs(circuit)].sum())
+            density = apply_channel(channel_of(block.steps), density, block.pair)
+        return float(gates.measured(density)[heavy_outputs(circuit)].sum())
 
     def device(circuits: Sequence[ModelCircuit], progress: Progress) -> Probabilities:
         found = []

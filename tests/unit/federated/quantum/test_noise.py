@@ -2,12 +2,11 @@
 
 import math
 
-import numpy as np
 import pennylane as qml
 import pytest
 
 from federated.errors import ShotsError
-from federated.quantum.noise import gate_noise, noise_model, superoperator, twirled_damping
+from federated.quantum.noise import noise_model, twirled_damping
 from federated.quantum.noise_rates import SUPERCONDUCTING, NoiseRates
 
 THETA = 0.7
@@ -78,27 +77,6 @@ def test_extrapolation_does_not_undo_readout() -> None:
     """Folding repeats gates, not the measurement; whoever reads the report should know."""
     found = expectation(NoiseRates(readout=0.05), [("RX", THETA, 0)], qml.Z(0), scales=(1, 3, 5))
     assert found == pytest.approx(0.9 * math.cos(THETA))
-
-
-@pytest.mark.parametrize(
-    ("wires", "gate"), [pytest.param(1, qml.RX(0.4, 0), id="one wire"), pytest.param(2, qml.CNOT([0, 1]), id="two")]
-)
-def test_the_superoperator_is_what_the_device_does(wires: int, gate) -> None:
-    rates = NoiseRates(0.06, 0.08, 0.1)
-    rng = np.random.default_rng(0)
-    state = rng.normal(size=2**wires) + 1j * rng.normal(size=2**wires)
-    state /= np.linalg.norm(state)
-    density = np.outer(state, state.conj())
-    device = qml.noise.add_noise(qml.device("default.mixed", wires=wires), noise_model(rates))
-
-    @qml.qnode(device)
-    def circuit():
-        qml.StatePrep(state, wires=range(wires))
-        qml.apply(gate)
-        return qml.probs(wires=range(wires))
-
-    found = gate_noise(rates, wires) @ superoperator([gate.matrix().astype(complex)]) @ density.ravel()
-    assert np.diag(found.reshape(2**wires, -1)).real == pytest.approx(circuit())
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.01, 0.5, 1.0])
