@@ -11,7 +11,7 @@ import torch
 
 Tensor = torch.Tensor
 
-CPU_ENTRIES = 1 << 19
+CPU_ENTRIES = 1 << 17
 """Numbers that a thread works on at once: about what its share of the cache holds."""
 DEVICE_ENTRIES = 1 << 26
 """The same for an accelerator, which needs many to be busy."""
@@ -32,7 +32,7 @@ class Way(Protocol):
 def chunks(angles: Tensor, rows: int) -> list[slice]:
     """Split a batch, angles (wires, batch), so that rows of it are about as many numbers as are worked on at once."""
     entries = CPU_ENTRIES * torch.get_num_threads() if angles.device.type == "cpu" else DEVICE_ENTRIES
-    width = max(64, entries // rows)
+    width = max(256, entries // rows)
     return [slice(start, start + width) for start in range(0, angles.shape[1], width)]
 
 

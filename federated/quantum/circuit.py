@@ -20,6 +20,7 @@ from federated.errors import CircuitError
 Encoding = Literal["rx", "ry", "rz"]
 Rotation = Literal["rot", "ry", "rx"]
 Entangler = Literal["cnot", "cz", "none"]
+Axis = Literal["rx", "ry", "rz"]
 
 MAX_WIRES: Final = 10
 
@@ -100,7 +101,12 @@ class Circuit:
     @property
     def weight_shape(self) -> tuple[int, int, int]:
         """(uploads * layers, wires, angles a rotation)."""
-        return self.uploads * self.layers, self.wires, 3 if self.rotation == "rot" else 1
+        return self.uploads * self.layers, self.wires, len(self.axes)
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """What a layer's rotation of a wire consists of, in the order of application."""
+        return ("rz", "ry", "rz") if self.rotation == "rot" else (self.rotation,)
 
     def pairs(self, layer: int) -> tuple[tuple[int, int], ...]:
         """Which wires the entangler of a layer joins, in order; control first."""
@@ -128,7 +134,6 @@ class Circuit:
             yield Gate(self.encoding, (wire,), Input(wire))
 
     def _rotation_gates(self, upload: int, layer: int) -> Iterator[Gate]:
-        axes: tuple[Literal["rx", "ry", "rz"], ...] = ("rz", "ry", "rz") if self.rotation == "rot" else (self.rotation,)
         for wire in range(self.wires):
-            for angle, axis in enumerate(axes):
+            for angle, axis in enumerate(self.axes):
                 yield Gate(axis, (wire,), Weight((upload * self.layers + layer, wire, angle)))

@@ -12,8 +12,6 @@ import numpy as np
 from federated.quantum.circuit import Circuit
 from federated.quantum.gates import Indices
 
-PAULIS = np.array([[[1, 0], [0, 1]], [[0, 1], [1, 0]], [[1, 0], [0, -1]], [[0, -1j], [1j, 0]]])
-
 
 @dataclass(frozen=True, eq=False)
 class LightCones:

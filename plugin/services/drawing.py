@@ -64,6 +64,13 @@ def to_artefact(name: str, image: Image.Image) -> Artefact:
     return Artefact(f"{name}.png", "image/png", to_png(image))
 
 
+def to_jpeg(png: bytes) -> bytes:
+    """A picture for a document that must stay small: EHRs refuse attachments above about a megabyte."""
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").save(buffer, "JPEG", quality=90, subsampling=0, optimize=True)
+    return buffer.getvalue()
+
+
 def to_png(image: Image.Image) -> bytes:
     """The same image gives the same bytes."""
     buffer = io.BytesIO()

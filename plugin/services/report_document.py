@@ -11,6 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from plugin.services import report_facts as facts
+from plugin.services.drawing import to_jpeg
 from plugin.services.report_facts import KeyImage, ReportFacts, findings_sentence
 from plugin.services.report_pdf import build_report_pdf
 
@@ -50,5 +51,6 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["jpeg"] = to_jpeg
     environment.filters["base64"] = lambda content: b64encode(content).decode("ascii")
     return environment.get_template("report.html.j2")

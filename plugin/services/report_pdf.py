@@ -13,6 +13,7 @@ from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import CondPageBreak, Flowable, Image, KeepTogether, Paragraph, SimpleDocTemplate, Spacer, Table
 
 from plugin.services import report_facts as facts
+from plugin.services.drawing import to_jpeg
 from plugin.services.pdf_text import BOLD, REGULAR, PdfText
 from plugin.services.report_facts import KeyImage, ReportFacts
 
@@ -216,7 +217,10 @@ def _legend(report: ReportFacts, text: PdfText) -> list[Flowable]:
 def _image_row(row: Sequence[KeyImage], text: PdfText) -> Flowable:
     gap = 4 * mm
     side = (WIDTH - 2 * gap) / 3
-    cells = [[Image(io.BytesIO(image.png), side, side), Paragraph(text.markup(image.caption), _LABEL)] for image in row]
+    cells = [
+        [Image(io.BytesIO(to_jpeg(image.png)), side, side), Paragraph(text.markup(image.caption), _LABEL)]
+        for image in row
+    ]
     return Table(
         [cells],
         [side + gap] * len(cells),

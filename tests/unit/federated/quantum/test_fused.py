@@ -80,7 +80,7 @@ def circuits(draw: st.DrawFn) -> Circuit:
 
 
 @given(circuits(), st.sampled_from([1, 7, 40]), st.integers(0, 2**32 - 1))
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 def test_agrees_with_pennylane_on_random_circuits(circuit: Circuit, batch: int, seed: int) -> None:
     assert_agree(circuit, batch, seed)
 
@@ -225,21 +225,23 @@ def test_keeps_no_more_than_its_input_for_backward(uploads: int) -> None:
     assert sum(kept.values()) < 1.1 * angles.numel() * angles.element_size()
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for the memory")
 def test_a_voxel_wise_head_of_128_cubed_stays_far_below_3_gb() -> None:
     code = """
-import resource, torch
+import torch
+from pathlib import Path
 from federated.quantum.circuit import Circuit
 from federated.quantum.layer import QuantumLayer
 torch.set_num_threads(1)
 features = torch.rand(1, 4, 128, 128, 128, requires_grad=True)
 QuantumLayer(Circuit(4))(features.movedim(1, -1)).sum().backward()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(*(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line))
 """
     root = Path(fused.__file__).parents[2]
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root, env=os.environ
     )
-    assert int(run.stdout) < 1024
+    assert int(run.stdout) < 1024**2
 
 
 @pytest.mark.parametrize("samples", [None, 1, 30], ids=["a row", "one row", "many rows"])

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from html.parser import HTMLParser
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 
 from plugin.services.report_document import (
     KeyImage,
@@ -162,16 +162,20 @@ def test_html_refers_to_nothing_outside_and_runs_nothing():
     for tag, name, value in page.attributes:
         assert not name.startswith("on"), f"{tag} {name}"
         assert name not in {"href", "srcset", "action", "poster"}
-        assert name != "src" or value.startswith("data:image/png;base64,")
+        assert name != "src" or value.startswith("data:image/jpeg;base64,")
     for forbidden in (b"http://", b"https://", b"url(", b"@import"):
         assert forbidden not in document
 
 
-def test_html_holds_the_pictures_unchanged_in_order():
+def test_html_holds_the_pictures_in_order_and_small():
     sources = [
         value for tag, name, value in Page(build_report_html(REPORT)).attributes if (tag, name) == ("img", "src")
     ]
-    assert [b64decode(source.partition(",")[2]) for source in sources] == [image.png for image in REPORT.images]
+    shown = [Image.open(io.BytesIO(b64decode(source.partition(",")[2]))) for source in sources]
+    given = [Image.open(io.BytesIO(image.png)) for image in REPORT.images]
+    assert [picture.format for picture in shown] == ["JPEG"] * len(given)
+    for picture, original in zip(shown, given, strict=True):
+        assert ImageChops.difference(picture.convert("RGB"), original.convert("RGB")).getextrema() <= ((0, 6),) * 3
 
 
 def test_html_shows_the_segment_colours_but_none_for_unions():
