@@ -92,7 +92,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="7 unless given")
     parser.add_argument("--voxels", type=int, help="along an edge of the head's cube; 128 unless given")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--limit", type=float, default=30.0, help="seconds a step may take")
+    parser.add_argument("--limit", type=float, default=10.0, help="seconds a step may take")
     parser.add_argument("--memory", type=float, default=8.0, help="GB a step may take")
     parser.add_argument("--json", type=Path, help="file for the results")
     parser.add_argument("--plot", type=Path, help="PNG file for the drawing")

@@ -4,6 +4,7 @@ Scanner coordinates are the start; mutual information says how well two contrast
 image's affine, so that no voxel is interpolated twice.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,8 +23,10 @@ LEAST_GAIN = 0.01
 LEAST_OVERLAP = 0.25
 """Share of the region that the sequence must show."""
 BINS = 32
-LEVELS, SMOOTHING_MM, SAMPLED = (4, 2), (4.0, 2.0), (1.0, 0.5)
-"""Per level: voxels of the grid a step spans, blur, and the share of those voxels that is compared."""
+SCHEDULES = (((4, 1.0, 2.0), (2, 0.5, 1.0)), ((2, 0.5, 0.0),))
+"""Per level: voxels of the grid a step spans, share of those that is compared, blur in mm.
+
+Either way loses itself in some images of low contrast, hardly ever both; the better fit counts."""
 SEED = 1
 ARM_MM = 60.0
 """How far from the middle a turn is felt: a radian counts as much as this shift."""
@@ -109,6 +112,9 @@ def build_method(compared: Mask, grid: Grid) -> SimpleITK.ImageRegistrationMetho
     method.SetMetricAsMattesMutualInformation(BINS)
     method.SetMetricFixedMask(to_itk(compared, grid.affine_lps))
     method.SetInterpolator(SimpleITK.sitkLinear)
+    # Whole gradient images would be computed even where no derivative is asked for.
+    method.SetMetricUseFixedImageGradientFilter(False)
+    method.SetMetricUseMovingImageGradientFilter(False)
     return method
 
 
@@ -130,10 +136,30 @@ def _fit(
     fixed = to_itk(level(reference), grid.affine_lps)
     shown = block_mean(image, float(grid.spacing_mm.min()))
     moving = to_itk(level(shown.voxels), shown.affine_lps)
-    transform = SimpleITK.Euler3DTransform()
-    transform.SetCenter([float(place) for place in middle])
-    before = _fitness(fixed, moving, region, grid, transform)
-    method = build_method(region, grid)
+    start = SimpleITK.Euler3DTransform()
+    start.SetCenter([float(place) for place in middle])
+    before = _fitness(fixed, moving, region, grid, start)
+    candidates = []
+    for schedule in SCHEDULES:
+        transform = SimpleITK.Euler3DTransform(start)
+        _climb(build_method(region, grid), transform, schedule, fixed, moving)
+        candidates.append((_fitness(fixed, moving, region, grid, transform), transform))
+    after, best = max(candidates, key=lambda candidate: candidate[0])
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(best.GetMatrix(), (3, 3))
+    affine[:3, 3] = best.TransformPoint((0.0, 0.0, 0.0))
+    return affine, after / before - 1
+
+
+def _climb(
+    method: SimpleITK.ImageRegistrationMethod,
+    transform: SimpleITK.Transform,
+    schedule: Sequence[tuple[int, float, float]],
+    fixed: SimpleITK.Image,
+    moving: SimpleITK.Image,
+) -> None:
+    """Better a transform in place."""
+    shrinks, shares, blurs_mm = zip(*schedule, strict=True)
     method.SetInitialTransform(transform, inPlace=True)
     # Powell's method needs no derivatives, whose zigzag along a head's near symmetries ends gradient descent too soon.
     method.SetOptimizerAsPowell(
@@ -141,14 +167,10 @@ def _fit(
     )
     method.SetOptimizerScales([ARM_MM] * 3 + [1.0] * 3)
     method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentagePerLevel(SAMPLED, SEED)
-    method.SetShrinkFactorsPerLevel(LEVELS)
-    method.SetSmoothingSigmasPerLevel(SMOOTHING_MM)
+    method.SetMetricSamplingPercentagePerLevel(shares, SEED)
+    method.SetShrinkFactorsPerLevel(shrinks)
+    method.SetSmoothingSigmasPerLevel(blurs_mm)
     method.Execute(fixed, moving)
-    affine = np.eye(4)
-    affine[:3, :3] = np.reshape(transform.GetMatrix(), (3, 3))
-    affine[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
-    return affine, _fitness(fixed, moving, region, grid, transform) / before - 1
 
 
 def _fitness(

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from federated.quantum.chunked import chunks
+from federated.quantum.chunked import Scratch, chunks
 from federated.quantum.circuit import Axis, Circuit, Encoding
 from federated.quantum.gates import Numbers, kronecker, outer
 from federated.quantum.light_cones import LightCones
@@ -84,9 +84,10 @@ def expectations(angles: Tensor, coefficients: Tensor, wires: Tensor) -> Tensor:
     """
     matrix = _matrix(coefficients, wires)
     answer = angles.new_empty(coefficients.shape[:2] + angles.shape[1:])
-    for chunk in _chunks(angles, coefficients):
-        first, second = _features(angles[:, chunk], wires)
-        answer[..., chunk] = (_mixed(matrix, first, second) * first.unsqueeze(1)).sum(2)
+    for chunk in _chunks(angles, coefficients, wires):
+        scratch = Scratch(angles)
+        first, second = _features(angles[:, chunk], wires, scratch)
+        answer[..., chunk] = _mixed(matrix, first, second, scratch).mul_(first.unsqueeze(1)).sum(2)
     return answer.flatten(0, 1)
 
 
@@ -97,13 +98,17 @@ def gradients(upstream: Tensor, angles: Tensor, coefficients: Tensor, wires: Ten
     upstream = upstream.reshape(*coefficients.shape[:2], 1, angles.shape[1])
     # Rows of zeros and ones: adding up by a matrix product is faster than index_add.
     to_wires = (torch.arange(len(angles), device=wires.device)[:, None] == wires.flatten()).to(angles)
-    for chunk in _chunks(angles, coefficients):
-        first, second = _features(angles[:, chunk], wires)
-        slope = upstream[..., chunk].contiguous()
-        by_first = (_mixed(matrix, first, second) * slope).sum(1)
-        by_mixed = (first.unsqueeze(1) * slope).flatten(1, 2)
+    for chunk in _chunks(angles, coefficients, wires):
+        scratch = Scratch(angles)
+        first, second = _features(angles[:, chunk], wires, scratch)
+        cones, size, width = first.shape
+        slope = scratch(*upstream.shape[:3], width).copy_(upstream[..., chunk])
+        weighted = _mixed(matrix, first, second, scratch).mul_(slope)
+        by_first = torch.sum(weighted, 1, out=scratch(cones, size, width))
+        by_mixed = torch.mul(first.unsqueeze(1), slope, out=scratch(*slope.shape[:2], size, width)).flatten(1, 2)
         by_matrix += by_mixed @ second.mT
-        found = [*_by_angles(by_first, first), *_by_angles(matrix.mT @ by_mixed, second)]
+        by_second = torch.bmm(matrix.mT, by_mixed, out=scratch(*second.shape))
+        found = [*_by_angles(by_first, first, scratch), *_by_angles(by_second, second, scratch)]
         by_angles[:, chunk] = to_wires @ torch.stack(found, 1).flatten(0, 1)
     return by_angles, by_matrix.reshape(coefficients.shape)
 
@@ -113,34 +118,52 @@ def _matrix(coefficients: Tensor, wires: Tensor) -> Tensor:
     return coefficients.reshape(len(coefficients), -1, 3 ** -(-wires.shape[1] // 2))
 
 
-def _features(angles: Tensor, wires: Tensor) -> tuple[Tensor, Tensor]:
+def _features(angles: Tensor, wires: Tensor, scratch: Scratch) -> tuple[Tensor, Tensor]:
     """Products of 1, cos x, sin x over the first half of each cone's wires, and over the others; (cones, .., batch)."""
-    factors = angles.new_ones(len(angles), 3, angles.shape[1])
-    factors[:, 1] = angles
+    count, width = angles.shape
+    factors = scratch(count, 3, width)
+    factors[:, 0], factors[:, 1] = 1, angles
     torch.sin(factors[:, 1], out=factors[:, 2])
     factors[:, 1].cos_()
-    on_cones = factors[None] if wires.shape[1] == len(angles) else factors[wires]
+    if wires.shape[1] < count:
+        factors = torch.index_select(factors, 0, wires.flatten(), out=scratch(wires.numel(), 3, width))
+    on_cones = factors.view(*wires.shape, 3, width)
     middle = wires.shape[1] // 2
-    return outer(on_cones[:, :middle]), outer(on_cones[:, middle:])
+    return _products(on_cones[:, :middle], scratch), _products(on_cones[:, middle:], scratch)
 
 
-def _mixed(matrix: Tensor, first: Tensor, second: Tensor) -> Tensor:
+def _products(factors: Tensor, scratch: Scratch) -> Tensor:
+    """Products of one choice from each factor: (cones, factors, 3, batch) to (cones, 3^factors, batch)."""
+    cones, count, _, width = factors.shape
+    if not count:
+        return factors.new_ones((cones, 1, width))
+    product, *others = factors.unbind(1)
+    for factor in others:
+        place = scratch(cones, product.shape[1], 3, width)
+        product = torch.mul(product.unsqueeze(2), factor.unsqueeze(1), out=place).flatten(1, 2)
+    return product
+
+
+def _mixed(matrix: Tensor, first: Tensor, second: Tensor, scratch: Scratch) -> Tensor:
     """What stands with each feature of the first half; (cones, observables a cone, .., batch)."""
-    return (matrix @ second).reshape(len(matrix), -1, first.shape[1], second.shape[2])
+    place = scratch(len(matrix), matrix.shape[1], second.shape[2])
+    return torch.bmm(matrix, second, out=place).view(len(matrix), -1, first.shape[1], second.shape[2])
 
 
-def _by_angles(by_features: Tensor, features: Tensor) -> list[Tensor]:
+def _by_angles(by_features: Tensor, features: Tensor, scratch: Scratch) -> list[Tensor]:
     """Gradients by the angle of each wire, (cones, batch): cos x changes by -sin x, sin x by cos x."""
-    found, below = [], features.shape[1]
+    found, below, (cones, count, width) = [], features.shape[1], features.shape
     while below > 1:
         below //= 3
-        shape = (len(features), -1, 3, below, features.shape[2])
+        shape = (cones, -1, 3, below, width)
         slope, value = by_features.reshape(shape), features.reshape(shape)
-        change = torch.addcmul(slope[:, :, 2] * value[:, :, 1], slope[:, :, 1], value[:, :, 2], value=-1)
+        change = scratch(cones, count // (3 * below), below, width)
+        torch.mul(slope[:, :, 2], value[:, :, 1], out=change)
+        change.addcmul_(slope[:, :, 1], value[:, :, 2], value=-1)
         found.append(change.flatten(1, 2).sum(1))
     return found
 
 
-def _chunks(angles: Tensor, coefficients: Tensor) -> list[slice]:
+def _chunks(angles: Tensor, coefficients: Tensor, wires: Tensor) -> list[slice]:
     cones, observables, features = coefficients.shape
-    return chunks(angles, cones * observables * round(features**0.5))
+    return chunks(angles, cones * (3 * wires.shape[1] + (observables + 3) * round(features**0.5)))

@@ -145,4 +145,4 @@ def _probabilities(states: Tensor) -> Tensor:
 
 
 def _chunks(angles: Tensor, unitaries: Tensor) -> list[slice]:
-    return chunks(angles, 2 * unitaries.shape[-1])
+    return chunks(angles, 8 * unitaries.shape[-1])
