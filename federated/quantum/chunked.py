@@ -14,7 +14,7 @@ import torch
 Tensor = torch.Tensor
 
 CPU_ENTRIES = 1 << 20
-"""Numbers that a thread works on at once: the fastest of the powers of two, by a little, on a core with 1 MB of cache."""
+"""Numbers that a thread works on at once: the fastest power of two, by a little, on a core with 1 MB of cache."""
 DEVICE_ENTRIES = 1 << 26
 """The same for an accelerator, which needs many to be busy."""
 
