@@ -55,7 +55,7 @@ nightly: setup  ## Compare the network with its controls, on the phantom's sites
 	$(BIN)/python -m benchmarks.compare_arms
 	$(BIN)/python -m benchmarks.compare_arms --real
 
-model: setup  ## Train the shipped model again, leaving each real subject out once (about an hour on one CPU core)
+model: setup  ## Train the shipped model again, leaving each real subject out once (about 75 minutes on one CPU core)
 	$(BIN)/python -m benchmarks.train_segmenter
 	$(BIN)/python -m benchmarks.evaluation --runs build/segmenter/runs --evaluates "python -m benchmarks.train_segmenter"
 	$(BIN)/python -m benchmarks.draw_segmenter_overlays

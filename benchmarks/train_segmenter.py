@@ -118,16 +118,17 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--held-out", default="Brats18_TCIA02_370_1", help="the subject that the shipped model never saw"
     )
     parser.add_argument("--only", nargs="*", default=[], metavar="SUBJECT", help="hold only these out")
-    parser.add_argument("--phantoms", type=int, default=60, help="of the 97 training cases")
+    parser.add_argument("--phantoms", type=int, default=97, help="training cases")
     parser.add_argument(
         "--tests", type=int, default=None, help="of each group of validation and test cases; all by default"
     )
-    parser.add_argument("--pretraining-steps", type=int, default=700)
-    parser.add_argument("--steps", type=int, default=500, help="of each subject's network")
+    parser.add_argument("--pretraining-steps", type=int, default=2500)
+    parser.add_argument("--steps", type=int, default=400, help="of each subject's network")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--patch", type=int, nargs=3, default=(72, 88, 72), metavar="VOXELS")
     parser.add_argument("--spacing", type=float, default=2.0, metavar="MM")
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--learning-rate", type=float, default=2e-3, help="highest one on phantoms")
+    parser.add_argument("--subject-learning-rate", type=float, default=7e-4, help="highest one of a subject's network")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--out", type=Path, default=Path("federated/weights"), help="where the shipped model goes")
@@ -203,7 +204,7 @@ class _Bench:
             steps=options.steps if piece.subject else options.pretraining_steps,
             batch=options.batch,
             patch=tuple(options.patch),
-            learning_rate=options.learning_rate,
+            learning_rate=options.subject_learning_rate if piece.subject else options.learning_rate,
             synthetic_share=0.25,
             seed=piece.seed,
             threads=options.threads,
