@@ -10,6 +10,20 @@ FederatedError
 │   ├── TrainingSettingsError    settings that cannot train
 │   ├── CheckpointError          a checkpoint that is damaged, or of another run
 │   └── DivergedError            the loss is not finite any more
+├── FederationError
+│   ├── TermsError               round terms that cannot be read, or contradict themselves
+│   ├── TermsRefusedError        this site's policy does not allow the terms
+│   ├── MessageError             a message that is malformed, too large, stale or of another round
+│   ├── SenderError              a message that its sender did not sign, or of a sender that nobody knows
+│   ├── UpdateError              an update that does not fit the model, or is not finite
+│   ├── QuorumError              too few sites for the round
+│   ├── AggregationError         a rule that cannot combine these updates
+│   ├── SecureAggregationError   a key, share or ciphertext of the masking that cannot be right
+│   ├── PrivacySettingsError     privacy that cannot be accounted for
+│   ├── PrivacyBudgetError       the work would pass the site's privacy budget
+│   ├── ProvisioningError        a kit, request or roster that cannot be used
+│   ├── RoundRecordError         the stored state of a round is damaged
+│   └── EngineError              the federation's engine does not answer; may pass
 ├── EvaluationError              scores or masks that cannot be compared
 └── QuantumError
     ├── CircuitError             a circuit that cannot be built
@@ -61,6 +75,62 @@ class CheckpointError(TrainingError):
 
 class DivergedError(TrainingError):
     """The loss is not finite any more."""
+
+
+class FederationError(FederatedError):
+    """A federated round that cannot go on."""
+
+
+class TermsError(FederationError):
+    """Round terms that cannot be read, or contradict themselves."""
+
+
+class TermsRefusedError(FederationError):
+    """This site's policy does not allow the terms."""
+
+
+class MessageError(FederationError):
+    """A message that is malformed, too large, stale or of another round."""
+
+
+class SenderError(FederationError):
+    """A message that its sender did not sign, or of a sender that nobody knows."""
+
+
+class UpdateError(FederationError):
+    """An update that does not fit the model, or is not finite."""
+
+
+class QuorumError(FederationError):
+    """Too few sites for the round."""
+
+
+class AggregationError(FederationError):
+    """A rule that cannot combine these updates."""
+
+
+class SecureAggregationError(FederationError):
+    """A key, share or ciphertext of the masking that cannot be right."""
+
+
+class PrivacySettingsError(FederationError):
+    """Privacy that cannot be accounted for."""
+
+
+class PrivacyBudgetError(FederationError):
+    """The work would pass the site's privacy budget."""
+
+
+class ProvisioningError(FederationError):
+    """A kit, request or roster that cannot be used."""
+
+
+class RoundRecordError(FederationError):
+    """The stored state of a round is damaged."""
+
+
+class EngineError(FederationError):
+    """The federation's engine does not answer; may pass."""
 
 
 class EvaluationError(FederatedError):

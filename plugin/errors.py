@@ -255,6 +255,19 @@ REMEDIES: dict[type[Exception], Remedy] = {
     models.CheckpointError: Remedy(Treatment.FAIL, 500, 65),
     models.DivergedError: _OURS,
     models.EvaluationError: Remedy(Treatment.FAIL, 422, 65),
+    models.TermsError: Remedy(Treatment.REFUSE, 422, 65),
+    models.TermsRefusedError: Remedy(Treatment.REFUSE, 403, 77),
+    models.MessageError: Remedy(Treatment.REFUSE, 400, 65),
+    models.SenderError: Remedy(Treatment.REFUSE, 403, 77),
+    models.UpdateError: Remedy(Treatment.REFUSE, 422, 65),
+    models.QuorumError: Remedy(Treatment.RETRY, 503, 75),
+    models.AggregationError: Remedy(Treatment.FAIL, 422, 65),
+    models.SecureAggregationError: Remedy(Treatment.REFUSE, 422, 65),
+    models.PrivacySettingsError: Remedy(Treatment.REFUSE, 422, 64),
+    models.PrivacyBudgetError: Remedy(Treatment.REFUSE, 403, 77),
+    models.ProvisioningError: Remedy(Treatment.REFUSE, 422, 65),
+    models.RoundRecordError: _FAIL,
+    models.EngineError: _RETRY,
     models.CircuitError: Remedy(Treatment.REFUSE, 422, 64),
     models.CircuitInputError: _OURS,
     models.ShotsError: Remedy(Treatment.REFUSE, 422, 64),
@@ -264,6 +277,8 @@ REMEDIES: dict[type[Exception], Remedy] = {
     models.QuantumJobError: _FAIL,
     models.QuantumRecordError: _FAIL,
     governance.NotCanonicalError: _OURS,
+    governance.KeyFileError: Remedy(Treatment.FAIL, 500, 78),
+    governance.SignatureError: Remedy(Treatment.REFUSE, 403, 77),
 }
 
 

@@ -1,0 +1,1 @@
+"""Flower carries the rounds' messages: the only folder that knows the engine."""

@@ -1,0 +1,1 @@
+"""What leaves a site tells little about one patient: private training, accounting, and budgets."""
