@@ -48,6 +48,7 @@ else
 endif
 
 bench: setup  ## Measure: the quantum layer against its rivals, a full-size study against SegResNet (half an hour)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks.quantum_layer
 	$(BIN)/python -m benchmarks.study_speed
 
