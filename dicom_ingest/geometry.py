@@ -79,10 +79,5 @@ def stack_affine_lps(orientation: Sequence[float], pixel_spacing_mm: Sequence[fl
     return affine
 
 
-def lps_to_ras(affine: Array) -> Array:
-    """Turn an affine into LPS to one into RAS, NIfTI's frame; the only crossing, and its own inverse."""
-    return np.asarray(np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine, np.float64)
-
-
 def _directions(orientation: Sequence[float]) -> tuple[Array, Array]:
     return np.asarray(orientation[:3], np.float64), np.asarray(orientation[3:], np.float64)

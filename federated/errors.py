@@ -4,6 +4,7 @@ FederatedError
 ├── ModelError
 │   ├── ModelFileError           weights or card missing, unreadable or not what their digest says
 │   ├── ModelInputError          an image the model cannot take
+│   ├── NiftiFileError           a NIfTI file that cannot be used
 │   └── NetworkConfigError       a network that cannot be built
 ├── TrainingError
 │   ├── TrainingDataError        a training case, or a cohort, that cannot be used
@@ -51,6 +52,10 @@ class ModelFileError(ModelError):
 
 class ModelInputError(ModelError):
     """An image that the model cannot take."""
+
+
+class NiftiFileError(ModelError):
+    """A NIfTI file that cannot be used."""
 
 
 class NetworkConfigError(ModelError):

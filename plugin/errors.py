@@ -22,7 +22,6 @@ PluginError
 │   ├── InputNotFoundError        neither DICOM series nor NIfTI files of a case
 │   ├── SequenceNamesError        files whose names do not make one case
 │   ├── SeveralStudiesError       DICOM files of more than one study
-│   ├── NiftiFileError            a NIfTI file that cannot be used
 │   └── OutputFolderError         a folder that cannot be written to
 └── AnalysisError
     ├── StudyUnavailableError     the EHR says that the study is cancelled or entered in error
@@ -130,10 +129,6 @@ class SeveralStudiesError(PredictionError):
     """DICOM files of more than one study."""
 
 
-class NiftiFileError(PredictionError):
-    """A NIfTI file that cannot be used."""
-
-
 class OutputFolderError(PredictionError):
     """A folder that cannot be written to."""
 
@@ -218,7 +213,6 @@ REMEDIES: dict[type[Exception], Remedy] = {
     InputNotFoundError: Remedy(Treatment.REFUSE, 422, 66),
     SequenceNamesError: Remedy(Treatment.REFUSE, 422, 65),
     SeveralStudiesError: Remedy(Treatment.REFUSE, 422, 65),
-    NiftiFileError: Remedy(Treatment.REFUSE, 422, 65),
     OutputFolderError: Remedy(Treatment.FAIL, 500, 73),
     StudyUnavailableError: _STUDY,
     StudyIncompleteError: _RETRY,
@@ -249,6 +243,7 @@ REMEDIES: dict[type[Exception], Remedy] = {
     fhir.NoEndpointError: _STUDY,
     models.ModelFileError: _FAIL,
     models.ModelInputError: _STUDY,
+    models.NiftiFileError: Remedy(Treatment.REFUSE, 422, 65),
     models.NetworkConfigError: _FAIL,
     models.TrainingDataError: Remedy(Treatment.FAIL, 422, 65),
     models.TrainingSettingsError: Remedy(Treatment.REFUSE, 422, 64),

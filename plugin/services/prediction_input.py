@@ -7,10 +7,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from federated.nifti import NiftiGrid, grid_of, read_nifti
 from federated.ports import Image, Progress
 from plugin.errors import InputNotFoundError, SequenceNamesError
 from plugin.services.prediction_dicom import has_dicom, read_dicom_study
-from plugin.services.prediction_nifti import NiftiGrid, grid_of, read_nifti
 from plugin.services.series_use import series_uses, unused_contrasts
 from plugin.services.values import SeriesUse
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from federated.contrast_order import contrast_order_fault
 from federated.measurement import RegionMeasure, measure_regions
+from federated.nifti import encode_nifti
 from federated.ports import ModelIdentity, Prediction
 from plugin.errors import OutputFolderError
 from plugin.services.prediction_input import REFERENCE, SEQUENCES, InputKind, PredictionInput
-from plugin.services.prediction_nifti import encode_nifti
 from plugin.services.prediction_overlay import render_overlay
 from plugin.services.regions import to_measurement
 from plugin.services.report_facts import RESEARCH_USE, findings_sentence

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from dicom_ingest.geometry import in_plane_shifts_mm, is_orientation, lps_to_ras, slice_normal, stack_affine_lps
+from dicom_ingest.geometry import in_plane_shifts_mm, is_orientation, slice_normal, stack_affine_lps
 from dicom_ingest.volume import assemble_volume
 from tests.fakes.mr_series import AXIAL, CORONAL, ORIENTATIONS, SAGITTAL, make_series
 
@@ -77,13 +77,6 @@ def test_axial_affine_is_the_one_of_the_textbook() -> None:
 )
 def test_slice_normal(orientation: tuple[float, ...], normal: list[float]) -> None:
     assert np.allclose(slice_normal(orientation), normal)
-
-
-def test_lps_to_ras_turns_left_and_posterior_around() -> None:
-    affine = np.diag([2.0, 3.0, 4.0, 1.0])
-    affine[:3, 3] = [10, 20, 30]
-    assert np.array_equal(lps_to_ras(affine) @ [1, 1, 1, 1], [-12, -23, 34, 1])
-    assert np.array_equal(lps_to_ras(lps_to_ras(affine)), affine)
 
 
 @pytest.mark.parametrize("name", ORIENTATIONS)

@@ -147,13 +147,13 @@ SHEARED = np.array([[2.0, 1.0, 0, 0], [0, 2, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]])
 @pytest.mark.parametrize(
     ("voxels", "affine", "message"),
     [
-        pytest.param(np.where(RAMP == 7, np.nan, RAMP), np.eye(4), "got 1 that are NaN", id="NaN"),
-        pytest.param(np.where(RAMP < 2, np.inf, RAMP), np.eye(4), "got 2 that are NaN or infinite", id="infinite"),
+        pytest.param(np.where(RAMP == 7, np.nan, RAMP), np.eye(4), "1 of [0-9]+ are NaN", id="NaN"),
+        pytest.param(np.where(RAMP < 2, np.inf, RAMP), np.eye(4), "2 of [0-9]+ are NaN or infinite", id="infinite"),
         pytest.param(np.full_like(RAMP, 3), np.eye(4), "every voxel of T1ce is 3", id="constant"),
-        pytest.param(RAMP[..., :1], np.eye(4), "at least 3 slices", id="one slice"),
-        pytest.param(np.stack([RAMP, RAMP], -1), np.eye(4), "expected three dimensions", id="two volumes"),
-        pytest.param(RAMP, np.diag([2.0, 2, 0, 1]), "voxels of positive size", id="0 mm"),
-        pytest.param(RAMP, SHEARED, "not perpendicular", id="sheared"),
+        pytest.param(RAMP[..., :1], np.eye(4), "at least 3 voxels", id="one slice"),
+        pytest.param(np.stack([RAMP, RAMP], -1), np.eye(4), "expected one 3-D volume", id="two volumes"),
+        pytest.param(RAMP, np.diag([2.0, 2, 0, 1]), "expected voxels of 0.05 to 20.0 mm", id="0 mm"),
+        pytest.param(RAMP, SHEARED, "expected axes at right angles", id="sheared"),
     ],
 )
 def test_refuses_volumes_that_are_none(tmp_path, voxels, affine, message):
@@ -169,13 +169,13 @@ def test_refuses_a_file_that_is_cut_off(tmp_path):
     files = save(tmp_path, RAMP, np.eye(4))
     path = tmp_path / "case_t1ce.nii.gz"
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(TrainingDataError, match=r"case: case_t1ce\.nii\.gz cannot be read"):
+    with pytest.raises(TrainingDataError, match=r"case: case_t1ce\.nii\.gz: expected a whole"):
         read_images(files)
 
 
 def test_refuses_a_file_that_is_not_an_image(tmp_path):
     (tmp_path / "case_t1ce.nii.gz").write_bytes(gzip.compress(b"no image"))
-    with pytest.raises(TrainingDataError, match="cannot be read"):
+    with pytest.raises(TrainingDataError, match="expected a NIfTI-1"):
         read_images(find_cases(tmp_path)["case"])
 
 
@@ -183,7 +183,7 @@ def test_refuses_an_absurd_header_before_it_takes_memory(tmp_path):
     header = nibabel.Nifti1Header()
     header.set_data_shape((30_000, 30_000, 300))
     (tmp_path / "case_t1ce.nii.gz").write_bytes(gzip.compress(header.binaryblock + b"\0\0\0\0"))
-    with pytest.raises(TrainingDataError, match="more than 160000000"):
+    with pytest.raises(TrainingDataError, match="is cut off: expected 1080000000000 bytes"):
         read_images(find_cases(tmp_path)["case"])
 
 

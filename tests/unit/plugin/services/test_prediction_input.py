@@ -7,7 +7,8 @@ import pytest
 from dicom_ingest.errors import BrokenInstanceError, MissingReferenceSeriesError
 from dicom_ingest.instances import encode_instance
 from dicom_ingest.model import MrContrast
-from plugin.errors import InputNotFoundError, NiftiFileError, SequenceNamesError, SeveralStudiesError
+from federated.errors import NiftiFileError
+from plugin.errors import InputNotFoundError, SequenceNamesError, SeveralStudiesError
 from plugin.services.prediction_input import InputKind, read_input
 from tests.fakes.mr_series import make_series, make_study, study_uid
 
@@ -81,7 +82,7 @@ def test_refuses_names_that_do_not_make_one_case(tmp_path, names, message):
 
 def test_refuses_a_4d_file_named_as_one_sequence(tmp_path):
     nifti(tmp_path, "x_t1_t1ce_t2_flair.nii.gz", "x_t1_t1ce_t1ce.nii.gz", shape=(*SHAPE, 4))
-    with pytest.raises(NiftiFileError, match="Give a 4-D file by itself"):
+    with pytest.raises(NiftiFileError, match="A 4-D file goes by itself"):
         read_input(tmp_path, ignore)
 
 

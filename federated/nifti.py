@@ -19,9 +19,8 @@ from nibabel.nifti2 import Nifti2Header, Nifti2Image
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
-from dicom_ingest.geometry import lps_to_ras
+from federated.errors import NiftiFileError
 from federated.ports import Image
-from plugin.errors import NiftiFileError
 
 # nibabel logs each field that it finds odd; what matters of it is checked and told here.
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 10)
@@ -104,13 +103,23 @@ def grid_of(image: Image) -> NiftiGrid:
     return NiftiGrid((columns, rows, slices), header.get_best_affine(), header)
 
 
-def encode_nifti(values: npt.NDArray[Any], grid: NiftiGrid) -> bytes:
-    """Write values (slices, rows, columns) as .nii.gz in a grid's geometry; the same values give the same bytes."""
+def encode_nifti(values: npt.NDArray[Any], grid: NiftiGrid, slope: float = 1.0) -> bytes:
+    """Write values (slices, rows, columns) as .nii.gz in a grid's geometry; the same values give the same bytes.
+
+    A reader multiplies integers by the slope.
+    """
     cls: Any = Nifti2Image if isinstance(grid.header, Nifti2Header) else Nifti1Image
     header = grid.header.copy()
     header.set_data_dtype(values.dtype)
     image = cls(values.T, header.get_best_affine() if grid.is_oriented else None, header)
+    if slope != 1.0:
+        image.header.set_slope_inter(slope, 0)
     return gzip.compress(image.to_bytes(), compresslevel=5, mtime=0)
+
+
+def lps_to_ras(affine: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Turn an affine into LPS to one into RAS, NIfTI's frame; the only crossing, and its own inverse."""
+    return np.asarray(np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine, np.float64)
 
 
 def _read(path: Path) -> bytes:
@@ -157,7 +166,7 @@ def _check_shape(name: str, shape: tuple[int, ...], volumes: int) -> tuple[int, 
         core = core[:-1]
     if volumes == 1 and len(core) != 3:
         raise NiftiFileError(
-            f"{name}: expected one 3-D volume, got {found}. Give a 4-D file by itself: qfl predict FILE --output DIR."
+            f"{name}: expected one 3-D volume, got {found}. A 4-D file goes by itself, not in a folder of sequences."
         )
     if volumes > 1 and core[3:] != (volumes,):
         channels_first = len(core) == 4 and core[0] == volumes

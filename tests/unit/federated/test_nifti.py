@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from plugin.errors import NiftiFileError
-from plugin.services.prediction_nifti import encode_nifti, grid_of, read_nifti
+from federated.errors import NiftiFileError
+from federated.nifti import encode_nifti, grid_of, lps_to_ras, read_nifti
 
 SHAPE = (12, 10, 8)
 OBLIQUE = np.eye(4)
@@ -128,7 +128,7 @@ SHEARED = OBLIQUE @ np.array([[1, 0.1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0,
         pytest.param(four(3), 4, OBLIQUE, "got 12x10x8x3", id="three volumes"),
         pytest.param(four(5), 4, OBLIQUE, "got 12x10x8x5", id="five volumes"),
         pytest.param(np.moveaxis(four(4), -1, 0), 4, OBLIQUE, "move the first axis to the end", id="channels first"),
-        pytest.param(four(4), 1, OBLIQUE, "expected one 3-D volume, got 12x10x8x4. Give", id="4-D for one sequence"),
+        pytest.param(four(4), 1, OBLIQUE, "expected one 3-D volume, got 12x10x8x4", id="4-D for one sequence"),
         pytest.param(four(4, (12, 10, 1)), 4, OBLIQUE, "expected at least 3 voxels along each axis", id="one slice"),
         pytest.param(voxels()[..., :2], 1, OBLIQUE, "at least 3 voxels", id="two slices"),
         pytest.param(with_nan(), 1, OBLIQUE, "3 of 960 are NaN or infinite", id="NaN"),
@@ -183,7 +183,7 @@ def test_refuses_a_cut_gzip_stream(tmp_path):
 
 
 def test_refuses_what_inflates_beyond_the_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr("plugin.services.prediction_nifti.MAX_BYTES", 5000)
+    monkeypatch.setattr("federated.nifti.MAX_BYTES", 5000)
     (tmp_path / "bomb.nii.gz").write_bytes(gzip.compress(bytes(10**6)))
     with pytest.raises(NiftiFileError, match="at most 5000 bytes"):
         read_nifti(tmp_path / "bomb.nii.gz", 1)
@@ -201,3 +201,10 @@ def test_random_damage_never_escapes_as_another_error(tmp_path):
         path.write_bytes(damaged.tobytes())
         with contextlib.suppress(NiftiFileError):
             read_nifti(path, 1)
+
+
+def test_lps_to_ras_turns_left_and_posterior_around() -> None:
+    affine = np.diag([2.0, 3.0, 4.0, 1.0])
+    affine[:3, 3] = [10, 20, 30]
+    assert np.array_equal(lps_to_ras(affine) @ [1, 1, 1, 1], [-12, -23, 34, 1])
+    assert np.array_equal(lps_to_ras(lps_to_ras(affine)), affine)
