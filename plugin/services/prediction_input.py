@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from federated.contrast_order import no_dark_fluid
 from federated.nifti import NiftiGrid, grid_of, read_nifti
 from federated.ports import Image, Progress
 from plugin.errors import InputNotFoundError, SequenceNamesError
@@ -115,6 +116,11 @@ def _read_4d(path: Path) -> PredictionInput:
         for number, sequence in enumerate(SEQUENCES, start=1)
     )
     by_sequence = dict(zip(SEQUENCES, images, strict=True))
+    if no_dark_fluid(by_sequence):
+        raise SequenceNamesError(
+            f"{path.name}: expected the volumes in the order {', '.join(SEQUENCES)}, but nothing that is bright on the "
+            "third is dark on the fourth, as fluid is on T2 and FLAIR; put them in order, or give a file per sequence."
+        )
     return PredictionInput(InputKind.NIFTI_4D, by_sequence, grid, uses, _grid_warnings({"All sequences": grid}))
 
 

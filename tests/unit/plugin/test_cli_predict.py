@@ -97,12 +97,15 @@ def check_outputs(folder, expected_affine, expected_shape, *, atol=1e-4):
 def test_a_4d_file_gets_a_mask_in_its_own_geometry(tmp_path, model, grid):
     shape = (52, 60, 40)
     scene = paint_scene(shape, grid)
-    nib.save(nib.Nifti1Image(np.stack([scene] * 4, axis=-1), grid), tmp_path / "case.nii.gz")
+    # What is dark elsewhere is bright on T2, as fluid is.
+    t2 = np.where(scene > 0, scene.max() + 1 - scene, 0)
+    t1 = np.where(scene == scene.max(), 2 * scene, scene)
+    nib.save(nib.Nifti1Image(np.stack([t1, scene, t2, scene], axis=-1), grid), tmp_path / "case.nii.gz")
     result = run(tmp_path / "case.nii.gz", "--output", tmp_path / "out", "--model", model)
     assert result.exit_code == 0, result.output
     document = check_outputs(tmp_path / "out", grid, shape)
     assert document["input"]["kind"] == "nifti-4d"
-    # All four volumes are alike here: what is bright on T2 is bright on FLAIR too.
+    # The lesion takes up less contrast than it had before.
     assert any("may not be in the order T1, T1ce, T2, FLAIR" in warning for warning in document["warnings"])
     assert document["input"]["sequences_missing"] == []
 

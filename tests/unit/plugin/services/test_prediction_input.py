@@ -7,7 +7,9 @@ import pytest
 from dicom_ingest.errors import BrokenInstanceError, MissingReferenceSeriesError
 from dicom_ingest.instances import encode_instance
 from dicom_ingest.model import MrContrast
+from federated.case_files import IMAGES_SUFFIX
 from federated.errors import NiftiFileError
+from federated.presets import DEMO_DATA
 from plugin.errors import InputNotFoundError, SequenceNamesError, SeveralStudiesError
 from plugin.services.prediction_input import InputKind, read_input
 from tests.fakes.mr_series import make_series, make_study, study_uid
@@ -189,3 +191,13 @@ def test_a_series_of_another_frame_of_reference_is_warned_of(tmp_path):
     case = read_input(tmp_path, ignore)
     assert "FLAIR" not in case.images
     assert "was not used" in case.warnings[0]
+
+
+def test_refuses_a_4d_file_whose_t2_and_flair_are_exchanged(tmp_path):
+    stored = nib.load(DEMO_DATA / f"Brats18_TCIA02_370_1{IMAGES_SUFFIX}")
+    exchanged = np.asarray(stored.dataobj)[..., [0, 1, 3, 2]]
+    nib.save(nib.Nifti1Image(exchanged, stored.affine), tmp_path / "case.nii.gz")
+    with pytest.raises(
+        SequenceNamesError, match=r"case\.nii\.gz: expected the volumes in the order T1, T1ce, T2, FLAIR"
+    ):
+        read_input(tmp_path / "case.nii.gz", ignore)
