@@ -42,6 +42,11 @@ def _cpu_entries() -> int:
     return CPU_ENTRIES * min(4, torch.get_num_threads())
 
 
+class _Kept(threading.local):
+    def __init__(self) -> None:
+        self.flat: dict[torch.dtype, Tensor] = {}
+
+
 class Scratch:
     """Memory for what a chunk needs in between; a thread keeps a few MB of it from call to call.
 
@@ -49,13 +54,13 @@ class Scratch:
     longer than the arithmetic in them.
     """
 
-    _kept = threading.local()
+    _kept = _Kept()
 
     def __init__(self, like: Tensor) -> None:
         """Start with all of it, in the precision and on the device of another tensor."""
         self._like, self._used, self._flat = like, 0, like.new_empty(0)
         if like.device.type == "cpu":
-            kept: dict[torch.dtype, Tensor] = self._kept.__dict__
+            kept = self._kept.flat
             size = 2 * _cpu_entries()
             if like.dtype not in kept or len(kept[like.dtype]) < size:
                 with torch.inference_mode(False):  # else it could not be written to in a training later
