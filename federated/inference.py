@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from monai.inferers.inferer import SlidingWindowInferer
 from torch.nn import functional
 
 from federated.decision import Decision, decide
@@ -131,6 +130,8 @@ def run_network(
     if math.prod(padded.shape[2:]) <= at_once:
         logits = network(padded)
     else:
+        from monai.inferers.inferer import SlidingWindowInferer  # small images, and training, do without MONAI
+
         edges = [min(window, size) for size in padded.shape[2:]]
         logits = SlidingWindowInferer(edges, overlap=0.25, mode="gaussian")(padded, network)
     slices, rows, columns = sizes

@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final
 
 import torch
-from monai.networks.nets.segresnet import SegResNet
-from monai.networks.nets.unet import UNet
 
 from federated.errors import NetworkConfigError
 from federated.hybrid import HybridNet
@@ -103,7 +101,10 @@ def build_network(config: NetworkConfig) -> torch.nn.Module:
     _check(config)
     if isinstance(config, HybridConfig):
         return HybridNet(config.in_channels, REGIONS, config.filters, config.detail, config.neck, config.head)
+    # Imported by whoever needs a baseline: MONAI takes longer to import than everything else together.
     if isinstance(config, UNetConfig):
+        from monai.networks.nets.unet import UNet
+
         return UNet(
             3,
             config.in_channels,
@@ -113,6 +114,8 @@ def build_network(config: NetworkConfig) -> torch.nn.Module:
             num_res_units=config.res_units,
             norm=("INSTANCE", {"affine": True}),
         )
+    from monai.networks.nets.segresnet import SegResNet
+
     return SegResNet(
         3,
         config.init_filters,

@@ -18,6 +18,7 @@ from safetensors.torch import save
 from federated.augmentation import Batch, Randomness, augment, plain
 from federated.checkpoints import CheckpointFolder
 from federated.errors import DivergedError, TrainingDataError, TrainingSettingsError
+from federated.guidance import Guide
 from federated.losses import region_loss
 from federated.models import NetworkConfig, describe_network
 from federated.numerics import autocast, reproducible
@@ -118,6 +119,7 @@ def train(
     report: Report = quiet,
     checkpoints: CheckpointFolder | None = None,
     initial: Mapping[str, Tensor] | None = None,
+    guide: Guide | None = None,
 ) -> Trained:
     """Train a network from scratch, or from the last checkpoint.
 
@@ -129,6 +131,7 @@ def train(
         report: Called between two steps. An exception from it, as Ctrl-C gives, ends the run after a checkpoint.
         checkpoints: Where the state is kept; without, nothing is written.
         initial: Weights to start from, as of a released model; fresh ones unless given.
+        guide: What a federated strategy adds; of this call alone.
 
     Raises:
         TrainingDataError: There is no case, or a held-out one does not fit the network.
@@ -137,11 +140,12 @@ def train(
         DivergedError: The loss or a gradient is not finite.
     """
     _check(split, network_config, settings)
-    run = _run_digest(split, network_config, settings, device, initial) if checkpoints else ""
+    guide = guide or Guide()
+    run = _run_digest(split, network_config, settings, device, initial, guide) if checkpoints else ""
     found = checkpoints.latest(run) if checkpoints else None
     threads = int(found.record["threads"]) if found else settings.threads or torch.get_num_threads()
     with reproducible(settings.seed, threads, device):
-        state = TrainingState(network_config, settings, device)
+        state = TrainingState(network_config, settings, device, guide)
         if initial is not None:
             state.start_from(initial)
         if found:
@@ -224,6 +228,7 @@ def _step(state: TrainingState, pool: Pool, settings: TrainingSettings) -> float
             f"Step {state.step + 1}: expected a finite loss and gradient, got {found:g} and {steepness:g}; "
             "train with a lower learning rate."
         )
+    state.guide.adjust(state.named)
     state.optimiser.step()
     state.average.update_parameters(state.network)
     return float(found)
@@ -255,10 +260,10 @@ def _is_stale(state: TrainingState, settings: TrainingSettings) -> bool:
 
 
 def _set_learning_rate(state: TrainingState, settings: TrainingSettings) -> float:
-    """Linear warm-up, then a cosine to 0."""
-    done = state.step / settings.steps
-    warm = min(1.0, (state.step + 1) / WARM_UP_STEPS)
-    rate = settings.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * done))
+    """Linear warm-up, then a cosine to 0; of the whole run, where this training is a part of one."""
+    before, steps = state.guide.place(state.step, settings.steps)
+    warm = min(1.0, (before + 1) / WARM_UP_STEPS)
+    rate = settings.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * (before / steps)))
     for group in state.optimiser.param_groups:
         group["lr"] = rate
     return rate
@@ -286,6 +291,7 @@ def _run_digest(
     settings: TrainingSettings,
     device: torch.device,
     initial: Mapping[str, Tensor] | None,
+    guide: Guide,
 ) -> str:
     """What must be the same for a run to go on; the number of threads is taken from the checkpoint."""
     chosen = {each.name: getattr(settings, each.name) for each in fields(settings) if each.name != "threads"}
@@ -301,4 +307,6 @@ def _run_digest(
         identity["initial"] = hashlib.sha256(
             save({name: each.contiguous() for name, each in initial.items()})
         ).hexdigest()
+    if guided := guide.describe():
+        identity["guide"] = guided
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

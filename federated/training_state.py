@@ -10,6 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 from federated.augmentation import Randomness
 from federated.checkpoints import Checkpoint
 from federated.errors import CheckpointError, TrainingSettingsError
+from federated.guidance import Guide
 from federated.models import NetworkConfig, build_network
 from federated.numerics import choose_precision, restore_torch_states, torch_states
 from federated.training_settings import TrainingSettings
@@ -21,12 +22,17 @@ Tensor = torch.Tensor
 class TrainingState:
     """A run between two steps: network, average, optimiser, randomness, and what was reached so far."""
 
-    def __init__(self, network_config: NetworkConfig, settings: TrainingSettings, device: torch.device) -> None:
-        self.device = device
+    def __init__(
+        self, network_config: NetworkConfig, settings: TrainingSettings, device: torch.device, guide: Guide
+    ) -> None:
+        self.device, self.guide = device, guide
         self.precision = choose_precision(settings.precision, device)
         network = build_network(network_config).train()
         self.network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self.learning = [weight for weight in self.network.parameters() if weight.requires_grad]
+        for name, weight in self.network.named_parameters():
+            weight.requires_grad_(weight.requires_grad and guide.may_learn(name))
+        self.named = {name: weight for name, weight in self.network.named_parameters() if weight.requires_grad}
+        self.learning = list(self.named.values())
         self.average = AveragedModel(self.network, multi_avg_fn=_ramped_average(settings.average_decay))
         self.optimiser = torch.optim.AdamW(
             self.learning, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
@@ -69,6 +75,7 @@ class TrainingState:
             "best": self.best,
             "random": {"choices": self.rng.choices.get_state(), "voxels": self.rng.voxels.get_state()},
             "torch": torch_states(self.device),
+            "guide": self.guide.tensors(),
             **{f"optimiser/{index}": self.optimiser.state[weight] for index, weight in enumerate(self.learning)},
         }
         record = {
@@ -104,6 +111,7 @@ class TrainingState:
                     else value.to(self.device)
                     for name, value in parts.get(f"optimiser/{index}", {}).items()
                 }
+            self.guide.restore(parts.get("guide", {}), self.named)
             self.rng.choices.set_state(parts["random"]["choices"])
             self.rng.voxels.set_state(parts["random"]["voxels"])
             restore_torch_states(parts["torch"], self.device)
