@@ -109,11 +109,21 @@ class SiteRules(Protocol):
 class SiteRecords(Protocol):
     """What this hospital keeps of its rounds."""
 
-    def charge(self, terms: RoundTerms, epsilon: float, *, now: datetime) -> None:
+    def charge(
+        self, terms: RoundTerms, epsilon: float, *, now: datetime, patients: int | None = None, what: str = "training"
+    ) -> None:
         """Take a round's epsilon from the site's budget, durably; once for a round, however often it is called.
 
+        Args:
+            terms: Of the round.
+            epsilon: What it cost each patient; of training 0 where the terms have no record-level noise.
+            now: The time.
+            patients: That were trained on, where known: the accountant then composes the round with the others, which
+                costs less than adding its epsilon to theirs.
+            what: "training", or "statistics" for the noised sums of subgroups.
+
         Raises:
-            PrivacyBudgetError: The budget of the year would be passed; nothing is taken.
+            PrivacyBudgetError: The budget of the run or of the year would be passed; nothing is taken.
         """
 
     def note_departure(

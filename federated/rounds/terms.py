@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, get_args, get_type_hints
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from federated.errors import TermsError
 from governance.canonical import Canonical, digest
@@ -18,6 +18,7 @@ Rule = Literal["masked", "grouped-masked", "mean", "median", "trimmed-mean", "mu
 update."""
 Compression = Literal["none", "quantised", "sparse"]
 Late = Literal["refuse", "merge"]
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ class Aggregation:
         group_size: Sites a group, of grouped-masked.
         tolerated: Malicious sites that the robust rules reckon with.
         value_range: Numbers of an update are clipped to plus or minus this before they are written as fixed point.
+        most_cases: What a site's update counts for at most, where it counts for its cases; also the scale of a masked
+            weight, so about as many as the largest site has.
         late: What is done with an update that comes after the deadline.
         bits: Of a quantised number.
         kept: Share of the numbers that a sparse update keeps.
@@ -84,6 +87,7 @@ class Aggregation:
     group_size: int = 3
     tolerated: int = 0
     value_range: float = 4.0
+    most_cases: int = 100
     late: Late = "refuse"
     compression: Compression = "none"
     bits: int = 8
@@ -144,8 +148,7 @@ class RoundTerms:
 
 def describe_terms(terms: RoundTerms) -> dict[str, Canonical]:
     """Terms as canonical JSON takes them: numbers that are no integers are strings."""
-    found: dict[str, Canonical] = _plain(asdict(terms))
-    return found
+    return describe_part(terms)
 
 
 def parse_terms(document: Any) -> RoundTerms:
@@ -154,11 +157,26 @@ def parse_terms(document: Any) -> RoundTerms:
     Raises:
         TermsError: Something is missing, unknown, of another type or out of range.
     """
+    return parse_part(RoundTerms, document, "a round's terms")
+
+
+def describe_part(part: Any) -> dict[str, Canonical]:
+    """A dataclass of terms, or of a plan for them, as canonical JSON takes it."""
+    found: dict[str, Canonical] = _plain(asdict(part))
+    return found
+
+
+def parse_part(kind: type[Part], document: Any, what: str) -> Part:
+    """What describe_part wrote.
+
+    Raises:
+        TermsError: Something is missing, unknown, of another type or out of range.
+    """
     try:
-        terms: RoundTerms = _build(RoundTerms, document)
+        part: Part = _build(kind, document)
     except (TypeError, ValueError, KeyError, AttributeError) as fault:
-        raise TermsError(f"Expected a round's terms, got something else ({type(fault).__name__}: {fault}).") from fault
-    return terms
+        raise TermsError(f"Expected {what}, got something else ({type(fault).__name__}: {fault}).") from fault
+    return part
 
 
 def _plain(value: Any) -> Any:
@@ -191,9 +209,9 @@ def _read(name: str, kind: Any, value: Any) -> Any:
         return float(value)
     if kind is datetime:
         return datetime.fromisoformat(value)
-    if name == "participants":
-        return tuple(_typed(name, str, site) for site in value)
-    if name == "network":
+    if get_origin(kind) is tuple:
+        return tuple(_typed(name, str, item) for item in value)
+    if get_origin(kind) is Mapping:
         return _typed(name, dict, value)
     if choices := get_args(kind):
         if value not in choices:
@@ -228,6 +246,7 @@ _LIMITS: Final[Mapping[str, tuple[float, float]]] = {
     "group_size": (2, 1000),
     "tolerated": (0, 500),
     "value_range": (1e-6, 1e6),
+    "most_cases": (1, 1_000_000),
     "bits": (2, 16),
     "kept": (1e-6, 1.0),
 }
