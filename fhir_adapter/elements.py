@@ -64,6 +64,13 @@ class Element:
             return value
         raise MalformedResourceError(f"{self.path}.{name}: expected a number from 0, got {_kind(value)}.")
 
+    def flag(self, name: str) -> bool | None:
+        """A boolean."""
+        value = self.fields.get(name)
+        if value is None or isinstance(value, bool):
+            return value
+        raise MalformedResourceError(f"{self.path}.{name}: expected a boolean, got {_kind(value)}.")
+
     def child(self, name: str) -> "Element | None":
         """An object."""
         value = self.fields.get(name)

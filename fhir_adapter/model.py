@@ -246,3 +246,71 @@ class SubscriptionStatus:
     status: str
     events_since_start: int | None
     error: str | None
+
+
+class Effect(StrEnum):
+    """What a rule of a Consent says of what it covers."""
+
+    PERMIT = "permit"
+    DENY = "deny"
+
+    @property
+    def opposite(self) -> "Effect":
+        """Of R5, where each level of provisions negates the one above."""
+        return Effect.DENY if self is Effect.PERMIT else Effect.PERMIT
+
+
+@dataclass(frozen=True)
+class CodeOf:
+    """A code and the system it stands in, where it says so."""
+
+    system: str | None
+    code: str
+
+
+@dataclass(frozen=True)
+class ConsentRule:
+    """A provision, whatever the version, with its exceptions. An empty condition is no condition.
+
+    Attributes:
+        effect: None when the rule itself says nothing, and only its exceptions do.
+        start, end: From when and until when; end is the first moment after.
+        purposes: Why, e.g. HRESCH of v3-ActReason.
+        actions: What is done: collect, access, use, disclose, correct.
+        codes: What content, in the site's or the country's own terms.
+        classes: Which kinds of resources or documents.
+        actors: References to whom; None where the rule names no one. An actor without a literal reference is "".
+        is_narrowed: Whether other conditions (security labels, data, expressions) narrow it.
+        exceptions: Rules inside this rule.
+    """
+
+    effect: Effect | None
+    start: datetime | None = None
+    end: datetime | None = None
+    purposes: tuple[CodeOf, ...] = ()
+    actions: tuple[str, ...] = ()
+    codes: tuple[CodeOf, ...] = ()
+    classes: tuple[CodeOf, ...] = ()
+    actors: tuple[str, ...] | None = None
+    is_narrowed: bool = False
+    exceptions: tuple["ConsentRule", ...] = ()
+
+
+@dataclass(frozen=True)
+class Consent:
+    """What a patient agreed to or not.
+
+    Attributes:
+        reference: "Consent/id".
+        status: draft, proposed, active, rejected, inactive, entered-in-error, not-done or unknown.
+        patient_reference: As the server writes it.
+        about: Codes of scope and category.
+        is_verified: What the verifications say; None where there is none.
+    """
+
+    reference: str
+    status: str
+    patient_reference: str | None
+    about: tuple[CodeOf, ...]
+    is_verified: bool | None
+    rule: ConsentRule

@@ -2,6 +2,7 @@
 
 PluginError
 ├── SettingsError                 the environment does not hold a usable configuration
+├── SitePolicyError               a site's policy file that cannot be used: every round is refused
 ├── RequestError
 │   ├── WrongSecretError          a notification without the subscription's secret
 │   ├── UnknownSubscriptionError
@@ -17,6 +18,14 @@ PluginError
 │   ├── TrainingNotFoundError     no training of that id
 │   ├── TrainingBusyError         another process is at that training
 │   ├── TrainingRunError          a training whose record or folder cannot be used
+│   ├── RoundWorkError            a federated round's work whose folder cannot be used
+│   ├── RoundWorkOverError        a federated round that ended before its work did
+│   ├── FederationBusyError       another process runs this part of the federation
+│   ├── ParticipationError        a federation that this site cannot pause, resume or leave as asked
+│   ├── FederationProcessError    a process of the federation that does not live
+│   ├── FederationRunError        a federated run that cannot be begun, or does not get further
+│   ├── RunNotFoundError          no federated run of that id
+│   ├── TooManyWatchersError      more live feeds than one web process serves
 │   └── SubscriptionError         a subscription that cannot be registered or found
 ├── PredictionError               what `qfl predict` cannot read or write
 │   ├── InputNotFoundError        neither DICOM series nor NIfTI files of a case
@@ -47,6 +56,10 @@ class PluginError(Exception):
 
 class SettingsError(PluginError):
     """The environment does not hold a usable configuration."""
+
+
+class SitePolicyError(PluginError):
+    """A site's policy file that cannot be used: every round is refused."""
 
 
 class RequestError(PluginError):
@@ -107,6 +120,38 @@ class TrainingBusyError(RequestError):
 
 class TrainingRunError(RequestError):
     """A training whose record or folder cannot be used."""
+
+
+class RoundWorkError(RequestError):
+    """A federated round's work whose folder cannot be used."""
+
+
+class RoundWorkOverError(RequestError):
+    """A federated round that ended before its work did."""
+
+
+class FederationBusyError(RequestError):
+    """Another process runs this part of the federation."""
+
+
+class ParticipationError(RequestError):
+    """A federation that this site cannot pause, resume or leave as asked."""
+
+
+class FederationProcessError(RequestError):
+    """A process of the federation that does not live."""
+
+
+class FederationRunError(RequestError):
+    """A federated run that cannot be begun, or does not get further."""
+
+
+class RunNotFoundError(RequestError):
+    """No federated run of that id."""
+
+
+class TooManyWatchersError(RequestError):
+    """More live feeds than one web process serves."""
 
 
 class SubscriptionError(RequestError):
@@ -195,6 +240,7 @@ _OURS = Remedy(Treatment.FAIL, 500, 70)
 
 REMEDIES: dict[type[Exception], Remedy] = {
     SettingsError: Remedy(Treatment.FAIL, 500, 78),
+    SitePolicyError: Remedy(Treatment.REFUSE, 403, 78),
     WrongSecretError: Remedy(Treatment.REFUSE, 401, 77),
     UnknownSubscriptionError: Remedy(Treatment.REFUSE, 404, 64),
     UnsupportedMediaTypeError: Remedy(Treatment.REFUSE, 415, 65),
@@ -210,6 +256,14 @@ REMEDIES: dict[type[Exception], Remedy] = {
     TrainingNotFoundError: Remedy(Treatment.REFUSE, 404, 66),
     TrainingBusyError: Remedy(Treatment.REFUSE, 409, 75),
     TrainingRunError: Remedy(Treatment.REFUSE, 409, 73),
+    RoundWorkError: Remedy(Treatment.REFUSE, 409, 73),
+    RoundWorkOverError: Remedy(Treatment.REFUSE, 409, 75),
+    FederationBusyError: Remedy(Treatment.REFUSE, 409, 75),
+    ParticipationError: Remedy(Treatment.REFUSE, 409, 64),
+    FederationProcessError: Remedy(Treatment.REFUSE, 503, 69),
+    FederationRunError: Remedy(Treatment.REFUSE, 409, 69),
+    RunNotFoundError: Remedy(Treatment.REFUSE, 404, 66),
+    TooManyWatchersError: Remedy(Treatment.REFUSE, 503, 75),
     InputNotFoundError: Remedy(Treatment.REFUSE, 422, 66),
     SequenceNamesError: Remedy(Treatment.REFUSE, 422, 65),
     SeveralStudiesError: Remedy(Treatment.REFUSE, 422, 65),
@@ -274,6 +328,19 @@ REMEDIES: dict[type[Exception], Remedy] = {
     governance.NotCanonicalError: _OURS,
     governance.KeyFileError: Remedy(Treatment.FAIL, 500, 78),
     governance.SignatureError: Remedy(Treatment.REFUSE, 403, 77),
+    governance.EntryError: _OURS,
+    governance.EntryConflictError: _OURS,
+    governance.ProofError: Remedy(Treatment.REFUSE, 422, 65),
+    governance.NoteError: Remedy(Treatment.REFUSE, 422, 65),
+    governance.LedgerTamperedError: Remedy(Treatment.FAIL, 500, 65),
+    governance.LedgerStoreError: _RETRY,
+    governance.LedgerNotOpenError: Remedy(Treatment.FAIL, 500, 66),
+    governance.LogKeyError: Remedy(Treatment.FAIL, 500, 78),
+    governance.ClockSetBackError: _RETRY,
+    governance.BundleError: Remedy(Treatment.REFUSE, 422, 65),
+    governance.UnknownLogError: Remedy(Treatment.REFUSE, 404, 66),
+    governance.WitnessBehindError: Remedy(Treatment.REFUSE, 409, 75),
+    governance.InconsistentLogError: Remedy(Treatment.REFUSE, 422, 65),
 }
 
 

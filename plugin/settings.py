@@ -128,6 +128,30 @@ class Quantum:
 
 
 @dataclass(frozen=True)
+class Federation:
+    """This hospital's part in federated rounds.
+
+    Attributes:
+        folder: Of the site: its keys, its kit, its policy.
+        coordinator: Folder of the coordinator, where the pages show its runs; None where they show none.
+        work: What agent and workers hand each other; private to them.
+        cohort: "reviewed" for the site's own reviewed studies of consenting patients; or as
+            plugin.services.research_cohort.parse_cohort_setting says.
+        device: auto, cpu or cuda.
+        poll_s: Between two looks of the agent for a question, in the middle of a round.
+        hint_s: After which workers are told again of work that nobody is at.
+    """
+
+    folder: Path
+    coordinator: Path | None
+    work: Path
+    cohort: str
+    device: str
+    poll_s: float
+    hint_s: float
+
+
+@dataclass(frozen=True)
 class Settings:
     """All settings of one process."""
 
@@ -140,6 +164,7 @@ class Settings:
     web: Web
     work: Work
     quantum: Quantum
+    federation: Federation
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -191,6 +216,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
             recovery=env.seconds("QFL_RECOVERY", 300),
         ),
         quantum=_quantum(env),
+        federation=_federation(env),
     )
 
 
@@ -205,6 +231,23 @@ def load_quantum_settings(environ: Mapping[str, str] | None = None) -> Quantum:
 
 def _data_dir(env: "_Environment") -> Path:
     return Path(env.text("QFL_DATA_DIR", "var/qfl")).absolute()
+
+
+def _federation(env: "_Environment") -> Federation:
+    data_dir = _data_dir(env)
+    device = env.text("QFL_FEDERATION_DEVICE", "auto")
+    if device not in {"auto", "cpu", "cuda"}:
+        raise SettingsError(f"QFL_FEDERATION_DEVICE must be auto, cpu or cuda, got {device!r}.")
+    coordinator = env.optional("QFL_COORDINATOR_DIR")
+    return Federation(
+        folder=Path(env.text("QFL_FEDERATION_DIR", str(data_dir / "federation"))).absolute(),
+        coordinator=Path(coordinator).absolute() if coordinator else None,
+        work=data_dir / "rounds",
+        cohort=env.text("QFL_FEDERATION_COHORT", "reviewed"),
+        device=device,
+        poll_s=env.seconds("QFL_FEDERATION_POLL", 0.2).total_seconds(),
+        hint_s=env.seconds("QFL_FEDERATION_HINT", 15).total_seconds(),
+    )
 
 
 def _quantum(env: "_Environment") -> Quantum:

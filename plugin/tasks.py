@@ -6,7 +6,7 @@ The database says what is to be done, so a task that runs twice is harmless.
 from celery import Task, shared_task
 
 from fhir_adapter.errors import FhirUnavailableError
-from plugin.services import analysis, delivery, intake, subscriptions, training
+from plugin.services import analysis, delivery, intake, round_work, subscriptions, training
 from plugin.services.ports import Services
 
 _LONGEST_TRAINING_S = 14 * 86400
@@ -45,6 +45,13 @@ def search_studies(self: Task, subscription: str) -> None:
 def train(self: Task, run_id: str) -> None:
     """Train one run to its end, from its last checkpoint."""
     training.continue_run(_services(self), run_id)
+
+
+# As qfl.train; whoever lost its worker is found again by the site's agent.
+@shared_task(name="qfl.work_round", bind=True, acks_late=False, time_limit=_LONGEST_TRAINING_S)
+def work_round(self: Task, key: str) -> None:
+    """Train, or measure, for a stage of a federated round."""
+    round_work.do_round_work(self.app.qfl_round_work(), key)
 
 
 @shared_task(name="qfl.requeue_stalled", bind=True)

@@ -5,6 +5,7 @@ The broker may be away: the timer then finds the work in the database.
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -31,7 +32,11 @@ def create_celery(work: Work, data_dir: Path) -> Celery:
         worker_prefetch_multiplier=1,
         task_time_limit=_HARD_LIMIT_S,
         task_default_queue=DELIVERY,
-        task_routes={"qfl.analyse": {"queue": INFERENCE}, "qfl.train": {"queue": TRAINING}},
+        task_routes={
+            "qfl.analyse": {"queue": INFERENCE},
+            "qfl.train": {"queue": TRAINING},
+            "qfl.work_round": {"queue": TRAINING},
+        },
         task_publish_retry_policy={"max_retries": 1, "interval_start": 0.1, "interval_max": 0.1},
         broker_connection_retry_on_startup=True,
         broker_connection_timeout=5,
@@ -58,11 +63,17 @@ def create_celery(work: Work, data_dir: Path) -> Celery:
     return app
 
 
-def _folders(root: Path) -> dict[str, str]:
+def _folders(root: Path) -> dict[str, str | float]:
     for name in ("messages", "control"):
         (root / name).mkdir(parents=True, exist_ok=True)
     messages = str(root / "messages")
-    return {"data_folder_in": messages, "data_folder_out": messages, "control_folder": str(root / "control")}
+    return {
+        "data_folder_in": messages,
+        "data_folder_out": messages,
+        "control_folder": str(root / "control"),
+        # Seconds between two looks; the default of 1 would add up in a federated round.
+        "polling_interval": 0.2,
+    }
 
 
 class CeleryWorkQueue:
@@ -87,8 +98,12 @@ class CeleryWorkQueue:
         """Have a training run."""
         self._send("qfl.train", run_id)
 
-    def _send(self, task: str, argument: str) -> None:
+    def work_round(self, key: str, *, expires_s: float) -> None:
+        """Have an assignment of a federated round done; the hint is of no use after a while, when it is repeated."""
+        self._send("qfl.work_round", key, expires=expires_s)
+
+    def _send(self, task: str, argument: str, **options: Any) -> None:
         try:
-            self._app.send_task(task, args=[argument])
+            self._app.send_task(task, args=[argument], **options)
         except (OperationalError, OSError) as error:
-            _log.warning("broker away (%s): the timer will find %s %s", type(error).__name__, task, argument)
+            _log.warning("broker away (%s): %s %s will be found and sent again", type(error).__name__, task, argument)

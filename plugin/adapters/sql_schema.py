@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Column,
     DateTime,
     Dialect,
@@ -19,6 +20,8 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
 )
+
+from governance.adapters.ledger_schema import define_ledger
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -168,3 +171,89 @@ tokens = Table(
     Column("username", String(80), ForeignKey("users.username"), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
 )
+
+federation_rounds = Table(
+    "federation_rounds",
+    metadata,
+    Column("federation", String(120), primary_key=True),
+    Column("run", String(200), primary_key=True),
+    Column("round", Integer, primary_key=True),
+    Column("terms_digest", String(64), nullable=False),
+    Column("outcome", String(20), nullable=False),
+    Column("model", String(64), nullable=False),
+    Column("participants", Integer, nullable=False),
+    Column("rule", String(20), nullable=False),
+    Column("strategy", String(20), nullable=False),
+    Column("preset", String(80), nullable=False),
+    # Of the policy that the terms were held against: an edited policy shows.
+    Column("policy_digest", String(64)),
+    # Keyed: whose cases they are cannot be told from it.
+    Column("cohort_digest", String(64)),
+    Column("cases", Integer),
+    Column("left_out", JSON),
+    Column("first_at", UtcDateTime, nullable=False),
+    Column("last_at", UtcDateTime, nullable=False, index=True),
+)
+
+federation_spendings = Table(
+    "federation_spendings",
+    metadata,
+    # The primary key is what makes each release of a round cost once.
+    Column("federation", String(120), primary_key=True),
+    Column("run", String(200), primary_key=True),
+    Column("round", Integer, primary_key=True),
+    Column("what", String(20), primary_key=True),
+    Column("terms_digest", String(64), nullable=False),
+    Column("epsilon", Float, nullable=False),
+    Column("delta", Float, nullable=False),
+    Column("noise", Float, nullable=False),
+    Column("sample_rate", Float, nullable=False),
+    Column("steps", Integer, nullable=False),
+    # Never before an earlier one, whatever the clock says.
+    Column("at", UtcDateTime, nullable=False, index=True),
+)
+
+federation_departures = Table(
+    "federation_departures",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("federation", String(120), nullable=False),
+    Column("run", String(200), nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("stage", String(20), nullable=False),
+    Column("what", String(200), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("terms_digest", String(64), nullable=False),
+    Column("at", UtcDateTime, nullable=False, index=True),
+    UniqueConstraint("federation", "run", "round", "stage", "what", "digest"),
+)
+
+federation_refusals = Table(
+    "federation_refusals",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("federation", String(120), nullable=False),
+    Column("run", String(200), nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("terms_digest", String(64), nullable=False),
+    Column("rules", String(400), nullable=False),
+    Column("findings", JSON, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("first_at", UtcDateTime, nullable=False),
+    Column("last_at", UtcDateTime, nullable=False, index=True),
+    UniqueConstraint("federation", "run", "round", "terms_digest", "rules"),
+)
+
+# Rows are added, never changed: the last one of a federation counts.
+federation_participation = Table(
+    "federation_participation",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("federation", String(120), nullable=False, index=True),
+    Column("state", String(20), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+)
+
+ledger = define_ledger(metadata)

@@ -4,6 +4,8 @@ import click
 
 from plugin.cli.analyses import analyse
 from plugin.cli.data import data
+from plugin.cli.federation import federation
+from plugin.cli.governance import governance
 from plugin.cli.prediction import predict
 from plugin.cli.quantum import quantum
 from plugin.cli.serving import demo, migrate, timer, web, worker
@@ -21,5 +23,9 @@ def main() -> None:
     """
 
 
-for _command in (migrate, web, worker, timer, analyse, predict, quantum, subscriptions, users, demo, data, train):
+_COMMANDS = (
+    *(migrate, web, worker, timer, analyse, predict, quantum, subscriptions, users, demo, data, train, federation),
+    governance,
+)
+for _command in _COMMANDS:
     main.add_command(_command)

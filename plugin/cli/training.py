@@ -1,21 +1,16 @@
 """Train a segmenter by hand, or have a worker do it."""
 
 import json
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
 
-from plugin.cli.common import explained
-
-INTERRUPTED = 130
-"""As a shell says of a command that Ctrl-C ended."""
+from plugin.cli.common import INTERRUPTED, explained, interruptible
 
 
 @click.command()
@@ -136,7 +131,7 @@ def _run(folder: Path, request: Any, checkpoint_s: float, *, as_json: bool) -> N
     from plugin.services import training
 
     store = build_training_store(folder.parent)
-    with _interruptible() as is_interrupted, _view(is_interrupted, as_json=as_json) as view:
+    with interruptible() as is_interrupted, _view(is_interrupted, as_json=as_json) as view:
         try:
             run = training.run_here(store, folder.name, request, lambda: datetime.now(UTC), view, checkpoint_s)
         except KeyboardInterrupt:
@@ -158,26 +153,6 @@ def _run(folder: Path, request: Any, checkpoint_s: float, *, as_json: bool) -> N
 
 def _dice(dice: Any) -> str:
     return ", ".join(f"{region.replace('-', ' ')} {value:.3f}" for region, value in dice.items())
-
-
-@contextmanager
-def _interruptible() -> Iterator[Any]:
-    """Ctrl-C and SIGTERM wait for the end of the step; a second one does not."""
-    asked = []
-
-    def ask(number: int, _frame: FrameType | None) -> None:
-        asked.append(number)
-        for each in before:
-            signal.signal(each, signal.default_int_handler)
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, ask)
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

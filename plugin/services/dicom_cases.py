@@ -72,7 +72,7 @@ class DicomCase:
             raise TrainingDataError(f"{self.name}: {fault}") from fault
         images = {contrast.value: Image(volume.voxels, volume.affine_lps) for contrast, volume in volumes.items()}
         reference = selection.chosen[MrContrast.T1CE].series.header
-        return Case(self.name, images, labels, _demographics(reference))
+        return Case(self.name, images, labels, demographics_of(reference))
 
     def _series(self, uid: str) -> Series:
         header = self.headers[uid]
@@ -94,7 +94,7 @@ class DicomCase:
                 f"{self.name}: the segmentation's frame of reference is not that of the {REFERENCE} series; "
                 "segment that series."
             )
-        labels = _paint(self.name, read_segments(document), reference)
+        labels = paint_labels(self.name, read_segments(document), reference)
         if not labels.any():
             raise TrainingDataError(
                 f"{self.name}: expected labelled voxels, the segmentation is empty; draw the tumour, or leave it out."
@@ -152,7 +152,12 @@ def _headers(folder: Path) -> Iterator[tuple[Path, Dataset]]:
             raise TrainingDataError(f"{path}: {fault}") from fault
 
 
-def _paint(study: str, segments: Sequence[SegmentMask], reference: Volume) -> npt.NDArray[np.uint8]:
+def paint_labels(study: str, segments: Sequence[SegmentMask], reference: Volume) -> npt.NDArray[np.uint8]:
+    """BraTS labels of a segmentation, (slices, rows, columns) on a volume's grid.
+
+    Raises:
+        TrainingDataError: A segment is none of the three.
+    """
     grid = Grid(to_shape(reference.voxels.shape), reference.affine_lps)
     known = {segment.number: label_of(segment) for segment in segments}
     strange = [segment.label for segment in segments if known[segment.number] is None]
@@ -170,7 +175,7 @@ def _paint(study: str, segments: Sequence[SegmentMask], reference: Volume) -> np
     return labels
 
 
-def _demographics(header: Dataset) -> Demographics | None:
+def demographics_of(header: Dataset) -> Demographics | None:
     """What the header says of the patient; None where it does not say enough."""
     sex, age = text(header, "PatientSex"), text(header, "PatientAge")
     if sex not in SEXES or len(age) != 4 or not age[:3].isdigit() or age[3] not in _AGE_UNITS:

@@ -1,13 +1,14 @@
 """What the use cases need from the world, in their own words."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from dicom_ingest.ports import Archives
 from federated.ports import Segmenter
 from fhir_adapter.ports import FhirStore
+from plugin.services.federation_desk import FederationDesk
 from plugin.services.training_runs import TrainingStore
 from plugin.services.values import (
     Analysis,
@@ -266,3 +267,4 @@ class Services:
     """Loads the model on first use: a process that needs no model never imports it."""
     clock: Callable[[], datetime]
     trainings: TrainingStore
+    federation: FederationDesk = field(default_factory=FederationDesk)

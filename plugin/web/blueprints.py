@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Flask, Response, request
 
-from plugin.web import api, health, hooks, pages, sign_in
+from plugin.web import api, federation, federation_feed, health, hooks, pages, sign_in
 from plugin.web.errors import init_errors
 from plugin.web.metrics import init_metrics
 from plugin.web.presentation import init_templates
@@ -25,7 +25,7 @@ def register_web(app: Flask) -> None:
     init_errors(app)
     init_templates(app)
     app.register_blueprint(_assets)
-    for module in (hooks, api, health, pages, sign_in):
+    for module in (hooks, api, federation_feed, health, pages, federation, sign_in):
         app.register_blueprint(module.blueprint)
     limit_sign_in(app, sign_in.blueprint)
     # A notification proves itself by its secret; the API checks by itself, for sessions only.

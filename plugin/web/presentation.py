@@ -7,7 +7,9 @@ from enum import StrEnum
 
 from flask import Flask
 
+from federated.rounds.run_view import RunState
 from fhir_adapter.model import ReviewDecision
+from plugin.services import amounts
 from plugin.services.values import (
     Analysis,
     AnalysisState,
@@ -19,7 +21,8 @@ from plugin.services.values import (
     StepRecord,
 )
 
-# The values of these enumerations do not clash, except that an analysis and an event are both "accepted".
+# The values of these enumerations do not clash, except where they mean the same: an analysis and an event are both
+# "accepted", an analysis and a federated run "running" and "failed".
 _LABELS: Mapping[str, str] = {
     AnalysisState.QUEUED: "Queued",
     AnalysisState.RUNNING: "Running",
@@ -50,6 +53,9 @@ _LABELS: Mapping[str, str] = {
     EventState.REFUSED: "Refused",
     ReviewDecision.ACCEPTED: "Accepted",
     ReviewDecision.REJECTED: "Rejected",
+    RunState.WAITING: "Not begun",
+    RunState.DONE: "Finished",
+    RunState.STOPPED: "Stopped",
     Role.RADIOLOGIST: "Radiologist",
     Role.ADMINISTRATOR: "Administrator",
 }
@@ -67,6 +73,8 @@ _TONES: Mapping[str, str] = {
     DeliveryState.DEAD: "bad",
     EventState.SEARCHING: "active",
     EventState.REFUSED: "bad",
+    RunState.DONE: "good",
+    RunState.STOPPED: "caution",
     ReviewDecision.ACCEPTED: "good",
     ReviewDecision.REJECTED: "rejected",
 }
@@ -199,5 +207,8 @@ def init_templates(app: Flask) -> None:
         timestamp=timestamp,
         age=age,
         duration=duration,
+        dice=amounts.dice,
+        number=amounts.number,
+        amount=amounts.amount,
     )
     app.jinja_env.globals.update(steps_done=steps_done)

@@ -1,4 +1,5 @@
 // Keeps parts of a page up to date: asks for them again while the page is visible, and replaces what changed.
+import { followFeed } from "./feed.js";
 import { localiseTimes } from "./times.js";
 
 const INTERVAL_MS = 2000;
@@ -9,10 +10,16 @@ export function startLive(root) {
   const message = document.getElementById("live-message");
   const shown = new Map(partsOf(root).map((part) => [part.dataset.livePart, part.outerHTML]));
   let timer = 0;
-  let waitMs = INTERVAL_MS;
+  let asked = 0;
+  let idleMs = INTERVAL_MS;
+  let waitMs = idleMs;
 
   if (!isLive(root)) return;
   schedule();
+  // Where there is a feed it says when to look; the timer stays, more slowly, in case it says nothing.
+  if (root.dataset.liveFeed) {
+    followFeed(root.dataset.liveFeed, refresh, (isFed) => { idleMs = isFed ? MAX_INTERVAL_MS : INTERVAL_MS; });
+  }
   document.addEventListener("visibilitychange", () => {
     if (document.visibilityState === "visible") refresh();
     else clearTimeout(timer);
@@ -26,6 +33,7 @@ export function startLive(root) {
   async function refresh() {
     clearTimeout(timer);
     if (document.visibilityState !== "visible") return;
+    const mine = ++asked;
     try {
       const response = await fetch(url, { headers: { "X-Requested-With": "fetch" }, cache: "no-store" });
       if (response.status === 401) {
@@ -33,9 +41,12 @@ export function startLive(root) {
         return;
       }
       if (!response.ok) throw new Error(`status ${response.status}`);
-      apply(new DOMParser().parseFromString(await response.text(), "text/html"));
+      const text = await response.text();
+      if (mine !== asked) return; // a later answer is on its way
+      apply(new DOMParser().parseFromString(text, "text/html"));
       message.hidden = true;
-      waitMs = INTERVAL_MS;
+      waitMs = idleMs;
+      if (!isLive(root)) return;
     } catch {
       tell("This page is not up to date: the server does not answer. Trying again…");
       waitMs = Math.min(waitMs * 2, MAX_INTERVAL_MS);
@@ -52,7 +63,6 @@ export function startLive(root) {
       replacePart(root, name, part);
     }
     announce(before, statesIn(root));
-    if (!isLive(root)) clearTimeout(timer);
   }
 
   function announce(before, after) {

@@ -48,7 +48,7 @@ def errors_of_analyses() -> Iterator[type[Exception]]:
     while waiting:
         error = waiting.pop()
         waiting += error.__subclasses__()
-        is_ending = remedy(error()).treatment is not Treatment.REFUSE and error is not LeaseLostError
+        is_ending = remedy(error.__new__(error)).treatment is not Treatment.REFUSE and error is not LeaseLostError
         if is_ending and not error.__subclasses__():
             yield error
 

@@ -125,3 +125,8 @@ def test_a_wrong_quantum_setting_is_refused_by_name(name: str, value: str) -> No
 def test_egress_without_a_named_permission_is_refused() -> None:
     with pytest.raises(SettingsError, match="QFL_QUANTUM_PERMISSION"):
         load_quantum_settings({"QFL_QUANTUM_ALLOW_EGRESS": "yes"})
+
+
+def test_without_a_coordinators_folder_the_pages_show_no_run(environ: dict[str, str], tmp_path: Path) -> None:
+    assert load_settings(environ).federation.coordinator is None
+    assert load_settings({**environ, "QFL_COORDINATOR_DIR": str(tmp_path)}).federation.coordinator == tmp_path

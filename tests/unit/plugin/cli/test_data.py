@@ -26,7 +26,7 @@ def test_an_unusable_case_is_told_and_counts(tmp_path):
     next((tmp_path / "cohort").rglob("*000_t2.nii.gz")).write_bytes(b"damaged")
     checked = run("data", "check", tmp_path / "cohort")
     assert checked.exit_code == 65
-    assert "UNUSABLE  site-01-training-000: site-01-training-000_t2.nii.gz cannot be read" in checked.output
+    assert "UNUSABLE  site-01-training-000: site-01-training-000_t2.nii.gz: expected a whole" in checked.output
     assert "1 of 2 cases can be used." in checked.output
 
 

@@ -6,7 +6,17 @@ from flask.testing import FlaskClient
 from plugin.services import accounts
 from tests.fakes.hospital import PASSWORD, Hospital, csrf_token, make_app, sign_in
 
-PAGES = ["/", "/worklist/rows", "/start", "/intake", "/analyses/1", "/analyses/1/live", "/analyses/1/artefacts/seg.dcm"]
+PAGES = [
+    "/federation",
+    "/federation/runs/run-1",
+    "/",
+    "/worklist/rows",
+    "/start",
+    "/intake",
+    "/analyses/1",
+    "/analyses/1/live",
+    "/analyses/1/artefacts/seg.dcm",
+]
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -1,0 +1,1 @@
+"""Where governance meets databases, files and chains."""
