@@ -53,6 +53,7 @@ from plugin.services.research_cohort import (
     parse_cohort_setting,
 )
 from plugin.services.round_work import Assignment, Perform, RoundWork
+from plugin.services.secret_files import private_folder
 from plugin.services.site_agent import HEALTH_FILE, Health, LoggedRecorder
 from plugin.services.site_policy import read_policy
 from plugin.services.site_rules import HospitalRules, allowed_device
@@ -174,9 +175,10 @@ def build_coordinator_ledger(folder: Path) -> Ledger:
         ProvisioningError: It is none.
     """
     hosts, _ = read_address(folder)
-    engine = sql_engine.connect(f"sqlite:///{folder / 'ledger' / 'ledger.db'}")
+    own = private_folder(folder / "ledger")
+    engine = sql_engine.connect(f"sqlite:///{own / 'ledger.db'}")
     create_ledger_tables(engine)
-    return Ledger(SqlLedger(engine), LedgerFolder(folder / "ledger"), f"{hosts[0]}/coordinator", _now)
+    return Ledger(SqlLedger(engine), LedgerFolder(own), f"{hosts[0]}/coordinator", _now)
 
 
 def build_site_records(settings: Settings) -> SqlRounds:

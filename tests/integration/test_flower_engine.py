@@ -283,14 +283,17 @@ def test_a_coordinator_that_was_killed_leaves_no_engine_behind(running):
         "print(json.dumps(dict(superlink.processes)), flush=True)\n"
         "time.sleep(600)\n"
     )
-    plan = next(running.folder.glob("*.plan"))  # its sites are not those of this engine: the app waits for them
+    plan = running.folder / "other.plan"
+    plan.write_text(json.dumps({"node_keys": {"nobody": running.node_keys["site-1"].decode()}, "out": os.devnull}))
     words = [sys.executable, "-c", script, str(running.folder / "other"), str(plan)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=ROOT) as coordinator:
-        started = [psutil.Process(pid) for pid in json.loads(coordinator.stdout.readline()).values()]
-        wait_until(lambda: len(_family(started)) >= 3, 90)
-        family = _family(started)
-        assert any("flwr-serverapp" in " ".join(process.cmdline()) for process in family)
-        coordinator.kill()
+        try:
+            started = [psutil.Process(pid) for pid in json.loads(coordinator.stdout.readline()).values()]
+            wait_until(lambda: len(_family(started)) >= 3, 90, running.explain)
+            family = _family(started)
+            assert any("flwr-serverapp" in " ".join(process.cmdline()) for process in family)
+        finally:
+            coordinator.kill()
     assert psutil.wait_procs(family, timeout=30)[1] == []
 
 
