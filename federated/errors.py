@@ -25,6 +25,8 @@ FederatedError
 │   ├── ProvisioningError        a kit, request or roster that cannot be used
 │   ├── RoundRecordError         the stored state of a round is damaged
 │   └── EngineError              the federation's engine does not answer; may pass
+│       ├── UnknownCallerError   the other side does not know this caller
+│       └── RefusedCallError     the other side answers, and refuses
 ├── EvaluationError              scores or masks that cannot be compared
 └── QuantumError
     ├── CircuitError             a circuit that cannot be built
@@ -136,6 +138,14 @@ class RoundRecordError(FederationError):
 
 class EngineError(FederationError):
     """The federation's engine does not answer; may pass."""
+
+
+class UnknownCallerError(EngineError):
+    """The other side does not know this caller, or not under this number any more."""
+
+
+class RefusedCallError(EngineError):
+    """The other side answers, and refuses to do that now."""
 
 
 class EvaluationError(FederatedError):

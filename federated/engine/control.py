@@ -31,8 +31,8 @@ from flwr.supercore.constant import NodeStatus
 from google.protobuf.message import Message
 
 from federated.engine.node_key import canonical_node_key
-from federated.engine.protobuf_http import ProtobufHttp, RefusedCallError
-from federated.errors import EngineError, ProvisioningError
+from federated.engine.protobuf_http import ProtobufHttp
+from federated.errors import EngineError, ProvisioningError, RefusedCallError
 
 _ANSWER_BYTES: Final = 16 << 20
 _Answer = TypeVar("_Answer", bound=Message)

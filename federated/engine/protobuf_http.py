@@ -13,20 +13,12 @@ import httpx
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from google.protobuf.message import DecodeError, Message
 
-from federated.errors import EngineError, ProvisioningError
+from federated.errors import EngineError, ProvisioningError, RefusedCallError, UnknownCallerError
 
 OVERHEAD_BYTES: Final = 1 << 16
 """What a call adds to the bytes that it carries, at most."""
 _KEEP_S: Final = 2.5
 _Answer = TypeVar("_Answer", bound=Message)
-
-
-class UnknownCallerError(EngineError):
-    """The other side does not know this caller, or not under this number any more (HTTP 401)."""
-
-
-class RefusedCallError(EngineError):
-    """The other side answers, and refuses to do that now (another HTTP 4xx)."""
 
 
 class ProtobufHttp:

@@ -16,9 +16,8 @@ from flwr.proto.message_pb2 import Message
 from federated.engine.fleet_client import FleetClient
 from federated.engine.node_key import read_node_key
 from federated.engine.payload import MAX_MESSAGE_BYTES
-from federated.engine.protobuf_http import RefusedCallError
 from federated.engine.site_node import SiteNode
-from federated.errors import EngineError, MessageError
+from federated.errors import EngineError, MessageError, RefusedCallError
 
 Handle = Callable[[bytes], bytes]
 IDLE_POLL_S: Final = 2.0

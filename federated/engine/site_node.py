@@ -24,8 +24,7 @@ from flwr.proto.run_pb2 import GetRunRequest, GetRunResponse
 from google.protobuf.message import Message as AnyMessage
 
 from federated.engine.payload import MAX_MESSAGE_BYTES, payload_of, reply, tree
-from federated.engine.protobuf_http import RefusedCallError, UnknownCallerError
-from federated.errors import EngineError, MessageError
+from federated.errors import EngineError, MessageError, RefusedCallError, UnknownCallerError
 
 HEARTBEAT_S: Final = 10.0
 """The shortest that the engine allows; it counts a node as gone after two."""

@@ -18,8 +18,7 @@ from flwr.proto.node_pb2 import NodeInfo
 from flwr.proto.run_pb2 import GetRunResponse, Run
 from flwr.proto.runtime_pb2 import PullAppMessagesResponse, PushAppMessagesResponse
 
-from federated.engine.protobuf_http import RefusedCallError, UnknownCallerError
-from federated.errors import EngineError
+from federated.errors import EngineError, RefusedCallError, UnknownCallerError
 
 RUN = 77
 

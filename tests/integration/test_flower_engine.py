@@ -27,7 +27,7 @@ from federated.engine.app_bundle import build_bundle
 from federated.engine.control import RunState
 from federated.engine.fleet_client import FleetClient
 from federated.engine.node_key import read_node_key
-from federated.engine.protobuf_http import RefusedCallError
+from federated.errors import RefusedCallError
 from tests.servers.flower_engine import ECHO, ROOT, Engine, engine, make_node_key
 from tests.servers.processes import stop, wait_until
 
