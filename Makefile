@@ -49,7 +49,7 @@ endif
 
 bench: setup  ## Measure: the quantum layer against its rivals, a full-size study against SegResNet (half an hour)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
-	$(BIN)/python -m benchmarks.quantum_layer
+	$(BIN)/python -m benchmarks.quantum_layer --json docs/results/quantum-layer.json --plot docs/results/quantum-layer.png
 	$(BIN)/python -m benchmarks.study_speed
 
 nightly: setup  ## Compare the network with its controls, on the phantom's sites and on the real subjects (some hours)
