@@ -1,6 +1,6 @@
 """Attack what a site sends: gradient inversion, a gallery of candidates, and membership inference.
 
-    python -m benchmarks.privacy_attacks            1,000 trials and 2 x 128 trained networks: about 75 minutes of one core
+    python -m benchmarks.privacy_attacks            1,000 trials, 2 x 128 trained networks: about 75 minutes of a core
     python -m benchmarks.privacy_attacks --quick    20 trials and 2 x 8 networks: a few minutes, figures mean nothing
 
 What counts as a success was fixed before the figures, in docs/privacy.md. Finished pieces are files in --work: the
