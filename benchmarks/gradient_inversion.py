@@ -98,7 +98,7 @@ class Scene:
 def scene(heads: Batch, population: Batch, trial: int) -> Scene:
     """The trial of this number: each patient in turn, a patch near the middle of the tumour."""
     index = trial % len(heads.images)
-    rng = np.random.default_rng([7, trial])
+    rng = np.random.default_rng([8, trial])
     tumour = (heads.depth[index] > 1).nonzero().double()
     middle = tumour.mean(0).round().long() + torch.from_numpy(rng.integers(-3, 4, 3))
     place = tuple(
