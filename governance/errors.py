@@ -4,6 +4,14 @@ GovernanceError
 ├── NotCanonicalError   a value has no canonical bytes (a float, a set, an object)
 ├── KeyFileError        a key that cannot be read, or of another kind
 ├── SignatureError      a signature that is not of the expected key, message and purpose
+├── PolicyError         a governance policy that cannot be used: nothing is allowed
+├── NotPermittedError   the policy, or the separation of duties, does not let this person do that
+├── OfficerKeyError     an officer without a key, or a passphrase that does not open it
+├── ReleaseError        a model that cannot be released, halted or resumed as asked
+├── ModelNotInUseError  a model that is not released, or is halted: no inference with it
+├── AuditDataError      what an audit was given cannot be judged: demographics, labels or predictions are missing
+├── ReportError         a report, card or evidence bundle that cannot be made or read
+├── AnchorError         the chain that roots are anchored in does not answer, or refuses
 └── LedgerError
     ├── EntryError            an entry that the ledger does not take: unknown kind, missing fact, personal data
     ├── EntryConflictError    an entry whose key another entry has
@@ -36,6 +44,38 @@ class KeyFileError(GovernanceError):
 
 class SignatureError(GovernanceError):
     """A signature that is not of the expected key, message and purpose."""
+
+
+class PolicyError(GovernanceError):
+    """A governance policy that cannot be used: nothing is allowed."""
+
+
+class NotPermittedError(GovernanceError):
+    """The policy, or the separation of duties, does not let this person do that."""
+
+
+class OfficerKeyError(GovernanceError):
+    """An officer without a key, or a passphrase that does not open it."""
+
+
+class ReleaseError(GovernanceError):
+    """A model that cannot be released, halted or resumed as asked."""
+
+
+class ModelNotInUseError(GovernanceError):
+    """A model that is not released, or is halted: no inference with it."""
+
+
+class AuditDataError(GovernanceError):
+    """What an audit was given cannot be judged."""
+
+
+class ReportError(GovernanceError):
+    """A report, card or evidence bundle that cannot be made or read."""
+
+
+class AnchorError(GovernanceError):
+    """The chain that roots are anchored in does not answer, or refuses."""
 
 
 class LedgerError(GovernanceError):

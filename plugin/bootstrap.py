@@ -31,6 +31,7 @@ from plugin.adapters.child_processes import ChildProcesses, alone
 from plugin.adapters.ledger_recorder import LedgerRecorder
 from plugin.adapters.round_folder import RoundFolder
 from plugin.adapters.round_secrets import RoundSecrets
+from plugin.adapters.sql_governance import SqlGovernance
 from plugin.adapters.sql_rounds import SqlRounds
 from plugin.adapters.sql_store import SqlAnalysisStore
 from plugin.adapters.training_folder import TrainingFolder
@@ -39,6 +40,7 @@ from plugin.services.federation import Engine
 from plugin.services.federation_desk import FederationDesk, SiteDesk
 from plugin.services.federation_folders import POLICY, Coordinator, installed_kit, load_site, read_address
 from plugin.services.federation_runs import RunViews
+from plugin.services.governance.desk import GovernanceDesk, digest_key
 from plugin.services.ledger import Ledger
 from plugin.services.local_run import Children
 from plugin.services.policed_messages import within_policy
@@ -86,7 +88,19 @@ def build_services(settings: Settings, celery: Celery | None = None) -> Services
         segmenter=cache(lambda: _load_segmenter(settings)),
         clock=_now,
         trainings=build_training_store(settings.data_dir / "training"),
+        governance=build_governance(settings),
         federation=_federation_desk(settings),
+    )
+
+
+def build_governance(settings: Settings) -> GovernanceDesk:
+    """What governs the site's models. Nothing is connected yet."""
+    folder = settings.data_dir / "governance"
+    return GovernanceDesk(
+        SqlGovernance(sql_engine.connect(settings.database_url)),
+        cache(lambda: digest_key(folder)),
+        _now,
+        build_ledger(settings),
     )
 
 
@@ -96,8 +110,9 @@ def build_training_store(folder: Path) -> TrainingStore:
 
 
 def migrate_database(settings: Settings) -> None:
-    """Bring the database's schema to this code's version."""
+    """Bring the database's schema to this code's version, and open the ledger: nothing is done unrecorded."""
     sql_engine.migrate(sql_engine.connect(settings.database_url))
+    build_ledger(settings).open()
 
 
 def build_sampler(

@@ -217,6 +217,8 @@ class Treatment(StrEnum):
     """Needs a person: configuration, permission or our own fault."""
     REFUSE = "refuse"
     """The caller is told no."""
+    HALT = "halt"
+    """Waits, not analysed, until officers let the model run again."""
 
 
 @dataclass(frozen=True)
@@ -328,6 +330,14 @@ REMEDIES: dict[type[Exception], Remedy] = {
     governance.NotCanonicalError: _OURS,
     governance.KeyFileError: Remedy(Treatment.FAIL, 500, 78),
     governance.SignatureError: Remedy(Treatment.REFUSE, 403, 77),
+    governance.PolicyError: Remedy(Treatment.REFUSE, 403, 78),
+    governance.NotPermittedError: Remedy(Treatment.REFUSE, 403, 77),
+    governance.OfficerKeyError: Remedy(Treatment.REFUSE, 403, 77),
+    governance.ReleaseError: Remedy(Treatment.REFUSE, 409, 65),
+    governance.ModelNotInUseError: Remedy(Treatment.HALT, 503, 77),
+    governance.AuditDataError: Remedy(Treatment.REFUSE, 422, 65),
+    governance.ReportError: Remedy(Treatment.REFUSE, 422, 65),
+    governance.AnchorError: _RETRY,
     governance.EntryError: _OURS,
     governance.EntryConflictError: _OURS,
     governance.ProofError: Remedy(Treatment.REFUSE, 422, 65),

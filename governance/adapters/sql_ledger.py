@@ -58,6 +58,26 @@ class SqlLedger:
             if not changed:
                 connection.execute(insert(table).values(size=size, note=note))
 
+    @staticmethod
+    def append_within(connection: Connection, rows: Sequence[NewRow]) -> Sequence[int]:
+        """Append rows in the caller's transaction: they are there if, and only if, what they tell of is.
+
+        Every other append waits until that transaction ends, so it should be short, and this its last statement.
+
+        Raises:
+            LedgerNotOpenError, EntryConflictError: As append.
+        """
+        if not rows:
+            return []
+        size = _locked_size(connection)
+        placing = _Placing(size, _rows_of_keys(connection, sorted({row.key for row in rows if row.key is not None})))
+        outcome = placing.place(rows)
+        if isinstance(outcome, Exception):
+            raise outcome
+        if placing.new:
+            _store(connection, size, placing.new)
+        return outcome
+
     @contextmanager
     def snapshot(self) -> Iterator["SqlLedgerView"]:
         """Read the ledger as it is now."""

@@ -257,3 +257,90 @@ federation_participation = Table(
 )
 
 ledger = define_ledger(metadata)
+
+# Governance. A row of officer_acts, audits, governance_reports and policies is added, never changed.
+officers = Table(
+    "officers",
+    metadata,
+    Column("username", String(80), ForeignKey("users.username"), primary_key=True),
+    Column("public_key", LargeBinary, nullable=False),
+    # PKCS #8, encrypted with the officer's own passphrase.
+    Column("encrypted_key", LargeBinary, nullable=False),
+    Column("enrolled_at", UtcDateTime, nullable=False),
+    Column("revoked_at", UtcDateTime),
+)
+
+officer_acts = Table(
+    "officer_acts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("act", String(40), nullable=False),
+    # What it is about: a model version, a policy's digest, a report's digest, ...
+    Column("subject", String(80), nullable=False, index=True),
+    Column("username", String(80), nullable=False),
+    Column("role", String(20), nullable=False),
+    # The canonical bytes that were signed.
+    Column("document", LargeBinary, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+)
+
+model_states = Table(
+    "model_states",
+    metadata,
+    Column("model_version", String(80), primary_key=True),
+    Column("state", String(20), nullable=False),
+    Column("reason_code", String(80), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("audit_digest", String(64)),
+    Column("since", UtcDateTime, nullable=False),
+)
+
+audits = Table(
+    "audits",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("model_version", String(80), nullable=False, index=True),
+    Column("outcome", String(30), nullable=False),
+    Column("policy_digest", String(64), nullable=False),
+    Column("document", LargeBinary, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+)
+
+observations = Table(
+    "observations",
+    metadata,
+    Column("analysis_id", String(32), ForeignKey("analyses.id"), primary_key=True),
+    Column("model_version", String(80), nullable=False),
+    # Groups by attribute, e.g. {"sex": "F", "age": "40-59", "site": "..."}; what is unknown is left out.
+    Column("groups", JSON, nullable=False),
+    # What drift is looked for in, by name.
+    Column("features", JSON, nullable=False),
+    Column("confidence", Float, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    # NULL until a radiologist has decided.
+    Column("accepted", Integer),
+    Column("reviewed_at", UtcDateTime),
+    Index("ix_observations_model", "model_version", "at"),
+)
+
+governance_reports = Table(
+    "governance_reports",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("kind", String(40), nullable=False),
+    Column("period", String(80), nullable=False),
+    Column("summary", JSON, nullable=False),
+    Column("html", LargeBinary, nullable=False),
+    Column("pdf", LargeBinary, nullable=False),
+    Column("at", UtcDateTime, nullable=False, index=True),
+)
+
+policies = Table(
+    "policies",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+)

@@ -15,7 +15,12 @@ def users() -> None:
 @users.command()
 @click.argument("username")
 @click.option("--name", default="", help="As shown on pages and in the EHR.")
-@click.option("--role", type=click.Choice(["radiologist", "administrator"]), default="radiologist", show_default=True)
+@click.option(
+    "--role",
+    type=click.Choice(["radiologist", "administrator", "ethics-officer", "data-steward", "auditor"]),
+    default="radiologist",
+    show_default=True,
+)
 @click.option("--practitioner", metavar="Practitioner/ID", help="The person's resource in the EHR.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input instead of asking.")
 @explained

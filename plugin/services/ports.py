@@ -9,6 +9,7 @@ from dicom_ingest.ports import Archives
 from federated.ports import Segmenter
 from fhir_adapter.ports import FhirStore
 from plugin.services.federation_desk import FederationDesk
+from plugin.services.governance.desk import GovernanceDesk
 from plugin.services.training_runs import TrainingStore
 from plugin.services.values import (
     Analysis,
@@ -267,4 +268,5 @@ class Services:
     """Loads the model on first use: a process that needs no model never imports it."""
     clock: Callable[[], datetime]
     trainings: TrainingStore
+    governance: GovernanceDesk
     federation: FederationDesk = field(default_factory=FederationDesk)

@@ -23,6 +23,8 @@ class AnalysisState(StrEnum):
     """The study cannot be analysed; the reason says what would have to change."""
     FAILED = "failed"
     """Our fault or a server's, after all attempts: a person may start it again."""
+    HALTED = "halted"
+    """Not analysed: the model is not released, or halted; it is queued again when officers let the model run."""
     DUPLICATE = "duplicate"
     """The same series were already analysed with the same model; duplicate_of says where."""
 
@@ -231,6 +233,9 @@ class Role(StrEnum):
 
     RADIOLOGIST = "radiologist"
     ADMINISTRATOR = "administrator"
+    ETHICS_OFFICER = "ethics-officer"
+    DATA_STEWARD = "data-steward"
+    AUDITOR = "auditor"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The group `qfl governance`: what was recorded, and whether it is still what was recorded."""
+"""`qfl governance verify|log|checkpoint|export|...`: what was recorded, and whether it is still what was recorded."""
 
 import sys
 from collections.abc import Callable
@@ -14,11 +14,6 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 _SOMETHING_WRONG = 1
 
 
-@click.group()
-def governance() -> None:
-    """The ledger of everything that was done, and who may do what."""
-
-
 def _ledger_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--coordinator",
@@ -31,7 +26,7 @@ def _ledger_option(command: Callable[..., Any]) -> Callable[..., Any]:
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@governance.command()
+@click.command()
 @click.option("--bundle", metavar="FILE", type=_FILE, help="Check an exported part instead; needs no database.")
 @click.option("--first-key", metavar="FILE", type=_FILE, help="For a bundle: the log's first key, from its owner.")
 @click.option("--witnesses", metavar="FILE", type=_FILE, help="For a bundle: witnesses' keys, one a line.")
@@ -72,7 +67,7 @@ def verify(
         sys.exit(_SOMETHING_WRONG)
 
 
-@governance.command()
+@click.command()
 @click.option("--last", default=20, show_default=True, metavar="N", type=click.IntRange(1), help="How many entries.")
 @click.option("--kind", help="Only of this kind.")
 @_ledger_option
@@ -92,7 +87,7 @@ def log(last: int, kind: str | None, coordinator: Path | None, as_json: bool) ->
     print_rows((), ("entry", "at", "kind", "facts"), rows, "The ledger has no entries.", as_json=False)
 
 
-@governance.command()
+@click.command()
 @click.option("--rotate-key", is_flag=True, help="Replace the log's key first; do so when somebody may have read it.")
 @click.option("--add", metavar="FILE", type=_FILE, help="Add the cosignatures that witnesses answered.")
 @_ledger_option
@@ -111,7 +106,7 @@ def checkpoint(rotate_key: bool, add: Path | None, coordinator: Path | None) -> 
     click.echo(signed.text(), nl=False)
 
 
-@governance.command()
+@click.command()
 @click.argument("file", type=_FILE)
 @click.option("--first", default=0, show_default=True, metavar="N", help="Index of the first entry.")
 @click.option("--last", metavar="N", type=int, help="Index of the last one.  [default: the last signed one]")
@@ -132,7 +127,7 @@ def export(file: Path, first: int, last: int | None, entry: int | None, coordina
     )
 
 
-@governance.command("ask-witness")
+@click.command("ask-witness")
 @click.argument("file", type=_FILE)
 @click.option("--seen", default=0, show_default=True, metavar="N", help="How many entries the witness cosigned last.")
 @_ledger_option
@@ -142,7 +137,7 @@ def ask_witness(file: Path, seen: int, coordinator: Path | None) -> None:
     _write(file, _ledger(coordinator).ask_witness(seen).encode())
 
 
-@governance.command()
+@click.command()
 @click.argument("request", type=_FILE, required=False)
 @_ledger_option
 @explained
@@ -217,3 +212,6 @@ def _write(path: Path, data: bytes) -> None:
         path.write_bytes(data)
     except OSError as fault:
         raise OutputFolderError(f"{path}: cannot be written ({fault.strerror}).") from fault
+
+
+COMMANDS = (verify, log, checkpoint, export, ask_witness, cosign)
