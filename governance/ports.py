@@ -1,4 +1,4 @@
-"""What governance needs from the world: a store of the ledger's rows, and a witness's memory."""
+"""What governance needs from the world: a store of the ledger's rows, a witness's memory, a consortium's chain."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -94,3 +94,63 @@ class WitnessMemory(Protocol):
 
     def advance(self, origin: str, before: str | None, now: str) -> bool:
         """Replace a checkpoint durably, if it is still the one that was seen before; says whether it was."""
+
+
+class AnchoredHead(NamedTuple):
+    """A tree head as the chain keeps it.
+
+    Attributes:
+        size: Entries of the tree.
+        root: 32 bytes.
+    """
+
+    size: int
+    root: bytes
+
+
+class ModelOnChain(NamedTuple):
+    """Where a consortium's contract says that a model stands.
+
+    Attributes:
+        released: Whether enough institutions approved it, and none has halted it since.
+        halted: Whether one halted it.
+        audit: SHA-256 of the audit that it was released under; None where it never was.
+    """
+
+    released: bool
+    halted: bool
+    audit: bytes | None
+
+
+class Chain(Protocol):
+    """The consortium's contract on its chain, as one of its institutions.
+
+    Every method raises AnchorError where the chain does not answer in time, or refuses.
+    """
+
+    @property
+    def name(self) -> str:
+        """Chain and contract, for records, as in eip155:31337:0x..."""
+
+    def anchor(self, ledger: bytes, head: AnchoredHead) -> str:
+        """Anchor a tree head; returns the transaction's hash, hexadecimal.
+
+        Args:
+            ledger: 32 bytes that name the log.
+            head: Larger than every one before.
+        """
+
+    def heads(self, ledger: bytes) -> Sequence[AnchoredHead]:
+        """Everything that was anchored of a log, in its order."""
+
+    def approve_release(self, model: bytes, audit: bytes) -> str:
+        """Approve a release under an audit, 32 bytes each; returns the transaction's hash."""
+
+    def approvals(self, model: bytes, audit: bytes) -> tuple[int, int]:
+        """How many institutions approve it now, and how many must."""
+
+    def halt(self, model: bytes, reason: bytes) -> str:
+        """Halt a model for everybody; the reason is 32 bytes, e.g. a digest; returns the transaction's hash."""
+
+    def model(self, model: bytes) -> ModelOnChain:
+        """Where a model stands."""

@@ -1,7 +1,7 @@
 """The composition root: Settings to adapters to Services. The only place that names an adapter."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import cache
@@ -24,6 +24,7 @@ from federated.rounds.terms import RoundTerms
 from fhir_adapter.adapters.rest import FhirRestStore
 from governance.adapters.ledger_folder import LedgerFolder
 from governance.adapters.sql_ledger import SqlLedger, create_ledger_tables
+from governance.ports import Chain
 from plugin.adapters import sql_engine
 from plugin.adapters.celery_queue import CeleryWorkQueue, create_celery
 from plugin.adapters.celery_site_worker import CelerySiteWorker
@@ -60,7 +61,7 @@ from plugin.services.site_agent import HEALTH_FILE, Health, LoggedRecorder
 from plugin.services.site_policy import read_policy
 from plugin.services.site_rules import HospitalRules, allowed_device
 from plugin.services.training_runs import TrainingStore
-from plugin.settings import Quantum, Settings
+from plugin.settings import ConsortiumSettings, Quantum, Settings
 
 
 def build_celery(settings: Settings) -> Celery:
@@ -178,6 +179,48 @@ def build_ledger(settings: Settings) -> Ledger:
     store = SqlLedger(sql_engine.connect(settings.database_url))
     origin = f"{urlsplit(settings.web.public_url).netloc}/ledger"
     return Ledger(store, LedgerFolder(settings.data_dir / "ledger"), origin, _now)
+
+
+def build_chain(settings: Settings) -> Chain:
+    """The consortium's contract. Nothing is connected yet.
+
+    Raises:
+        SettingsError: No chain or no contract is configured.
+    """
+    from governance.adapters.ethereum import ConsortiumChain, http_provider
+
+    consortium = _consortium(settings)
+    if consortium.contract is None:
+        raise SettingsError("QFL_CHAIN_CONTRACT is not set. Deploy one: qfl governance chain deploy.")
+    return ConsortiumChain(http_provider(consortium.url), consortium.contract, _chain_account(consortium))
+
+
+def deploy_contract(settings: Settings, institutions: Sequence[str], threshold: int) -> str:
+    """Put the consortium's contract on its chain; returns its address.
+
+    Raises:
+        SettingsError: No chain is configured.
+        AnchorError: The chain does not answer, or refuses.
+    """
+    from governance.adapters.ethereum import deploy, http_provider
+
+    consortium = _consortium(settings)
+    return deploy(http_provider(consortium.url), _chain_account(consortium)(), institutions, threshold)
+
+
+def _consortium(settings: Settings) -> ConsortiumSettings:
+    if settings.consortium is None:
+        raise SettingsError(
+            "No chain is configured: set QFL_CHAIN_URL, QFL_CHAIN_KEYSTORE and QFL_CHAIN_PASSPHRASE_FILE. The ledger "
+            "stands alone without one."
+        )
+    return settings.consortium
+
+
+def _chain_account(consortium: ConsortiumSettings) -> Callable[[], Any]:
+    from governance.adapters.ethereum import open_account
+
+    return cache(lambda: open_account(consortium.keystore, consortium.passphrase))
 
 
 def build_coordinator_ledger(folder: Path) -> Ledger:

@@ -27,6 +27,9 @@ _WORKSPACE_ID = re.compile(
 )
 
 
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+
+
 @dataclass(frozen=True)
 class Fhir:
     """The EHR's FHIR server."""
@@ -152,6 +155,22 @@ class Federation:
 
 
 @dataclass(frozen=True)
+class ConsortiumSettings:
+    """The consortium's chain, where it has one.
+
+    Attributes:
+        url: Of a node's JSON-RPC.
+        contract: The contract's address; None before it is deployed.
+        keystore: The institution's encrypted key.
+    """
+
+    url: str
+    contract: str | None
+    keystore: Path
+    passphrase: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Settings:
     """All settings of one process."""
 
@@ -165,6 +184,7 @@ class Settings:
     work: Work
     quantum: Quantum
     federation: Federation
+    consortium: ConsortiumSettings | None = None
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -217,6 +237,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         ),
         quantum=_quantum(env),
         federation=_federation(env),
+        consortium=_consortium(env),
     )
 
 
@@ -248,6 +269,18 @@ def _federation(env: "_Environment") -> Federation:
         poll_s=env.seconds("QFL_FEDERATION_POLL", 0.2).total_seconds(),
         hint_s=env.seconds("QFL_FEDERATION_HINT", 15).total_seconds(),
     )
+
+
+def _consortium(env: "_Environment") -> ConsortiumSettings | None:
+    if env.optional("QFL_CHAIN_URL") is None:
+        return None
+    contract = env.optional("QFL_CHAIN_CONTRACT")
+    if contract is not None and not _ADDRESS.fullmatch(contract):
+        raise SettingsError("QFL_CHAIN_CONTRACT must be an address: 0x and 40 hexadecimal digits.")
+    passphrase = env.secret("QFL_CHAIN_PASSPHRASE")
+    if passphrase is None:
+        raise SettingsError("QFL_CHAIN_PASSPHRASE_FILE is not set; it opens the key in QFL_CHAIN_KEYSTORE.")
+    return ConsortiumSettings(env.url("QFL_CHAIN_URL"), contract, Path(env.text("QFL_CHAIN_KEYSTORE")), passphrase)
 
 
 def _quantum(env: "_Environment") -> Quantum:

@@ -1,6 +1,5 @@
 """The FHIR R4 server and validators of tests/servers/medplum, as processes of the tests."""
 
-import fcntl
 import json
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -11,11 +10,10 @@ from typing import Any
 import httpx
 
 from fhir_adapter.ports import Resource
-from tests.servers.debian import require_debian
 from tests.servers.missing import server_missing
+from tests.servers.node_packages import require_node
 
 _FOLDER = Path(__file__).parent / "medplum"
-_INSTALL_TIMEOUT_S = 240
 _VALIDATE_TIMEOUT_S = 120
 _STOP_TIMEOUT_S = 10
 
@@ -113,27 +111,4 @@ def r4_definitions(name: str) -> list[Resource]:
 
 
 def _require_node() -> str:
-    node = require_debian(["nodejs", "npm"], "node")
-    npm = require_debian(["nodejs", "npm"], "npm")
-    # Parallel test processes share the folder.
-    with (_FOLDER / "package-lock.json").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        _install_once(str(npm), lock.read())
-    return str(node)
-
-
-def _install_once(npm: str, locked: str) -> None:
-    stamp = _FOLDER / "node_modules" / ".installed"
-    if stamp.exists() and stamp.read_text() == locked:
-        return
-    done = subprocess.run(
-        [npm, "ci", "--ignore-scripts"],
-        cwd=_FOLDER,
-        capture_output=True,
-        text=True,
-        timeout=_INSTALL_TIMEOUT_S,
-        check=False,
-    )
-    if done.returncode != 0:
-        server_missing(f"npm ci in tests/servers/medplum failed: {done.stderr[-300:]}")
-    stamp.write_text(locked)
+    return require_node(_FOLDER)
