@@ -3,7 +3,7 @@
     python -m benchmarks.train_start
 
 It learns from synthetic patients of the two hospitals that are in no federation of ten, so that the federation has
-something to add. The last averaged weights are taken, and the labels are decided at 0.5; nothing is chosen by a test case.
+something to add. The last averaged weights are taken and labels are decided at 0.5; no test case chooses anything.
 Its Dice on the ten hospitals' test cases is written into its card.
 """
 

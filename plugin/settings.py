@@ -19,6 +19,8 @@ from plugin.errors import SettingsError
 
 PACKAGED_MODEL = Path(__file__).parent.parent / "federated" / "weights"
 """The model that is installed with the plugin."""
+PACKAGED_STARTS = {"tiny": PACKAGED_MODEL / "tiny"}
+"""By preset, the small model that a federation with noise begins with."""
 
 
 _WORKSPACE_ID = re.compile(

@@ -54,8 +54,8 @@ def up(folder: Path | None, as_json: bool, **asked: Any) -> None:
     started again, and the round goes on. Ctrl-C stops everything; the same command, or no options but --folder, goes on
     after the last finished round.
 
-    With 6 to 20 patients a hospital, the noise that protects each of them leaves the model little to learn from:
-    --no-privacy shows what it costs.
+    With 6 to 20 patients a hospital, the noise that protects each of them would drown a whole network: the run begins
+    with the small model that is shipped and trains its head. --fresh and --no-privacy show what noise costs.
     """
     from plugin.bootstrap import build_children, hold_folder
     from plugin.cli.federation_view import LocalView

@@ -60,6 +60,8 @@ class _Pace:
 
 
 _PACES: Final = {"tiny": _Pace(8, 1e-2, 2), "phantom": _Pace(40, 5e-3, 4), "real": _Pace(40, 5e-3, 4)}
+_HEAD_PACES: Final = {**_PACES, "tiny": _Pace(5, 2e-2, 2)}
+"""Where only the head learns."""
 
 
 def make_plan(request: RunRequest, *, federation: str, run: str, sites: Sequence[str], app: str) -> RunPlan:
@@ -86,7 +88,8 @@ def make_plan(request: RunRequest, *, federation: str, run: str, sites: Sequence
             raise TermsError(f"Expected one of {', '.join(get_args(kind))}, got {value!r}.")
     if request.preset not in _PACES:
         raise TermsError(f"Expected a preset of {', '.join(_PACES)}, got {request.preset!r}.")
-    pace, half = _PACES[request.preset], len(sites) // 2 + 1
+    half = len(sites) // 2 + 1
+    pace = (_HEAD_PACES if request.trainable == "head" else _PACES)[request.preset]
     steps = pace.steps if request.steps is None else request.steps
     quorum = half if request.quorum is None else request.quorum
     is_masked = request.rule in {"masked", "grouped-masked"}
