@@ -2,8 +2,8 @@
 
 Three ways give the same numbers; which one is fastest depends on the circuit and the batch:
 
-- Heisenberg's picture (heisenberg.py): for a circuit that encodes once, and a batch that pays for carrying the
-  observables back through the layers;
+- Heisenberg's picture (heisenberg.py; narrow_cones.py where few wires matter to each observable): for a circuit that
+  encodes once, and a batch that pays for carrying the observables back through the layers;
 - state vectors times unitaries that the batch shares (state_vectors.py): else, for large batches;
 - state vectors gate by gate (state_vectors.py): for small batches, and so for per-sample gradients.
 """
@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 import torch
 
-from federated.quantum import chunked, heisenberg, state_vectors
+from federated.quantum import chunked, heisenberg, narrow_cones, state_vectors
 from federated.quantum.circuit import Circuit
+from federated.quantum.cone_coefficients import coefficients
 from federated.quantum.light_cones import light_cones
 from federated.quantum.ports import check_input
 
@@ -45,7 +46,8 @@ def _expectations(circuit: Circuit, angles: Tensor, weights: Tensor) -> Tensor:
         cones = light_cones(circuit)
         if (circuit.layers - 1) * 4 ** cones.wires.shape[1] <= 64 * batch:
             wires = torch.from_numpy(cones.wires).to(angles.device)
-            return chunked.expectations(heisenberg, angles, heisenberg.coefficients(circuit, cones, weights), wires)
+            way: chunked.Way = narrow_cones if narrow_cones.fits(angles, wires.shape[1]) else heisenberg
+            return chunked.expectations(way, angles, coefficients(circuit, weights), wires)
     if batch > max(SMALL_BATCH, 2**circuit.wires // 4):
         unitaries = state_vectors.block_unitaries(circuit, weights)
         return chunked.expectations(state_vectors, angles, unitaries, state_vectors.observed(circuit, angles))

@@ -8,67 +8,14 @@ state, a Pauli string is a product of 1, cos x and sin x of its wires' angles. S
 with 3^width real coefficients that the batch shares. This is exact and needs less work than state vectors: two layers
 with CZ see 3 wires (27 coefficients), however many there are, and 3^wires is below 4^wires in any case.
 
-Vectors of Pauli matrices are in the order of light_cones.py: I, X, Z, Y.
+cone_coefficients.py works them out.
 """
 
-from functools import cache
-from typing import Final
-
-import numpy as np
 import torch
 
 from federated.quantum.chunked import Scratch, chunks
-from federated.quantum.circuit import Axis, Circuit, Encoding
-from federated.quantum.gates import Numbers, kronecker, outer
-from federated.quantum.light_cones import LightCones
 
 Tensor = torch.Tensor
-
-_I, _X, _Z, _Y = np.eye(4)
-_PLANES: Final[dict[Axis, tuple[Numbers, Numbers]]] = {"rx": (_Y, _Z), "ry": (_Z, _X), "rz": (_X, _Y)}
-_ENCODED: Final[dict[Encoding, Numbers]] = {  # 1, cos x and sin x of an encoded qubit
-    "rx": np.stack([_I, _Z, -_Y]),
-    "ry": np.stack([_I, _Z, _X]),
-    "rz": np.stack([_I, _X, _Y]),
-}
-
-
-def coefficients(circuit: Circuit, cones: LightCones, weights: Tensor) -> Tensor:
-    """The expectation values' coefficients; (cones, observables a cone, 3^width)."""
-    observables, width = cones.observed.shape
-    wires = torch.from_numpy(cones.wires).to(weights.device).expand(observables, width)
-    maps = _pauli_maps(circuit, weights)
-    digits = torch.from_numpy(cones.observed).to(weights.device)
-    strings = outer(maps[-1][wires, :, digits].permute(1, 2, 0)).T
-    for layer in range(circuit.layers - 2, -1, -1):
-        source, sign = (torch.from_numpy(each).to(weights.device) for each in cones.entanglers[layer])
-        strings = strings.gather(1, source.expand(observables, -1)) * sign.to(strings.dtype)
-        on_cones = maps[layer][wires]
-        for place in range(0, width, 2):  # two wires at a time are taken from the front, mapped and put to the end
-            pair = kronecker(on_cones[:, place : place + 2])
-            strings = (strings.reshape(observables, pair.shape[-1], -1).mT @ pair.mT).flatten(1)
-    return strings.reshape(len(cones.wires), -1, 3**width)
-
-
-def _pauli_maps(circuit: Circuit, weights: Tensor) -> list[Tensor]:
-    """How rotations R map Pauli matrices, P to R* P R: (wires, 4, 4) a layer; the first also encodes, (wires, 3, 4)."""
-    waves = torch.stack([torch.ones_like(weights), weights.cos(), weights.sin()], -1).unsqueeze(-2)
-    turns = (waves @ torch.from_numpy(_turns(circuit.axes)).to(weights)).reshape(*weights.shape, 4, 4)
-    maps, *others = turns.unbind(-3)
-    for turn in others:
-        maps = maps @ turn
-    encoded = torch.from_numpy(_ENCODED[circuit.encoding]).to(weights)
-    return [encoded @ maps[0], *maps[1:]]
-
-
-@cache
-def _turns(axes: tuple[Axis, ...]) -> Numbers:
-    """What stands with 1, cos w and sin w in a rotation's map of Pauli matrices; (axes, 3, 16)."""
-    turns = []
-    for first, second in (_PLANES[axis] for axis in axes):
-        plane = np.outer(first, first) + np.outer(second, second)
-        turns.append([np.eye(4) - plane, plane, np.outer(first, second) - np.outer(second, first)])
-    return np.array(turns).reshape(len(axes), 3, 16)
 
 
 def expectations(angles: Tensor, coefficients: Tensor, wires: Tensor) -> Tensor:
