@@ -4,7 +4,7 @@ The engine must begin SQLite's transactions with BEGIN IMMEDIATE unless the conn
 read_only, and write through (WAL, synchronous FULL), as plugin.adapters.sql_engine.connect does.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -132,6 +132,10 @@ class SqlLedgerView:
         """The row of a key."""
         return _rows_of_keys(self._connection, [key]).get(key)
 
+    def rows_of_keys(self, keys: Sequence[str]) -> Mapping[str, Row]:
+        """The rows of keys."""
+        return _rows_of_keys(self._connection, keys)
+
     def tile(self, row: int, index: int) -> bytes:
         """A tile's hashes."""
         return _tile(self._connection, row, index)
@@ -221,7 +225,7 @@ def _locked_size(connection: Connection) -> int:
     state = _tables.state
     size = connection.execute(select(state.c.size).where(state.c.id == _STATE_ID).with_for_update()).scalar()
     if size is None:
-        raise LedgerNotOpenError("The ledger has no name yet. Run `qfl governance checkpoint`, which opens it.")
+        raise LedgerNotOpenError("The ledger is not open, and nothing is done unrecorded. Run `qfl migrate` first.")
     return int(size)
 
 

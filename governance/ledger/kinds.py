@@ -73,12 +73,16 @@ KINDS: Final[Mapping[str, Mapping[str, FactType]]] = {
     "key-rotated": {"origin": TEXT, "old": TEXT, "new": TEXT, "old_signature": TEXT, "new_signature": TEXT},
     "checkpoint-anchored": {"size": COUNT, "root": DIGEST, "chain": TEXT, "transaction": TEXT},
     # The clinical loop
+    "recording-began": {"before": OBJECT},
     "notification-accepted": {"event": DIGEST},
+    "notification-refused": {"event": DIGEST},
     "study-analysed": {"analysis": DIGEST, "study": DIGEST, "model": TEXT, "outcome": TEXT},
     "study-not-analysed": {"analysis": DIGEST, "reason": TEXT},
     "result-published": {"analysis": DIGEST, "what": TEXT, "digest": DIGEST},
     "review-decided": {"analysis": DIGEST, "decision": TEXT, "reviewer": DIGEST},
     "result-overridden": {"analysis": DIGEST, "reviewer": DIGEST, "reason": TEXT},
+    "account-changed": {"user": DIGEST, "role": TEXT, "account": DIGEST},
+    "token-issued": {"user": DIGEST, "token": DIGEST},
     # The learning loop
     "consent-applied": {"policy": DIGEST, "included": COUNT, "excluded": COUNT},
     "cohort-drawn": {"cohort": DIGEST, "cases": COUNT},
@@ -92,6 +96,7 @@ KINDS: Final[Mapping[str, Mapping[str, FactType]]] = {
     "aggregate": {**_ROUND, "terms": DIGEST, "update": DIGEST, "sites": LIST, "model": TEXT},
     "round-finished": {**_ROUND, "model": TEXT},
     "round-failed": _ROUND,
+    "participation-changed": {"federation": TEXT, "state": TEXT},
     "circuits-sent": {"circuits": DIGEST, "shots": COUNT},
     # Governance
     "policy-changed": {"policy": DIGEST, "officer": DIGEST},

@@ -1,6 +1,6 @@
 """RoundRecorder that makes entries of the ledger: what the rounds tell is appended, and signed at once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,14 +14,21 @@ from governance.ledger.entries import Entry
 class LedgerRecorder:
     """Every transaction of the rounds becomes an entry of its name."""
 
-    def __init__(self, record: Callable[[Sequence[Entry]], object], clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        record: Callable[[Sequence[Entry]], object],
+        clock: Callable[[], datetime],
+        stored: Collection[str] = (),
+    ) -> None:
         """Use a ledger.
 
         Args:
             record: Appends entries durably, e.g. plugin.services.ledger.Ledger.record.
             clock: Gives the time.
+            stored: Transactions that are entries already, made in the transaction that stored their rows: with them
+                what there is gets signed, and nothing is appended.
         """
-        self._record, self._clock = record, clock
+        self._record, self._clock, self._stored = record, clock, frozenset(stored)
 
     def record(self, event: str, facts: Mapping[str, Any]) -> None:
         """Take note, durably.
@@ -32,6 +39,9 @@ class LedgerRecorder:
             RoundRecordError: The ledger does not take it; the round must not go on unrecorded.
         """
         try:
+            if event in self._stored:
+                self._record([])
+                return
             said = {name: _canonical(value) for name, value in facts.items()}
             key = f"round-{digest([event, said])}" if "terms" in said else ""
             self._record([Entry(event, self._clock(), said, key)])

@@ -17,6 +17,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
+from governance.errors import ModelNotInUseError
+from plugin.adapters.sql_governance import is_released
+from plugin.adapters.sql_journal import record_within
 from plugin.adapters.sql_outbox import add_delivery
 from plugin.adapters.sql_records import (
     analysis_of,
@@ -36,6 +39,9 @@ from plugin.services.values import (
     Step,
     StepRecord,
 )
+
+ABOUT = (analyses.c.patient, analyses.c.accession_number, analyses.c.study_date, analyses.c.study_description)
+"""Whose study it is and what it is called."""
 
 
 class SqlAnalyses(SqlSession):
@@ -156,7 +162,7 @@ class SqlAnalyses(SqlSession):
     ) -> None:
         """End an analysis without a result; its work key is free for another try."""
         with self._engine.begin() as connection:
-            connection.execute(
+            ended = connection.execute(
                 update(analyses)
                 .where(analyses.c.id == analysis_id)
                 .values(
@@ -170,7 +176,21 @@ class SqlAnalyses(SqlSession):
                     finished_at=now,
                     updated_at=now,
                 )
-            )
+                .returning(analyses.c.model_version)
+            ).all()
+            entries = [
+                self._journal.not_analysed(
+                    analysis_id=analysis_id,
+                    state=state,
+                    reason_code=reason_code,
+                    reason=reason,
+                    duplicate_of=duplicate_of,
+                    model_version=row.model_version,
+                    at=now,
+                )
+                for row in ended
+            ]
+            record_within(connection, entries)
 
     def save_result(
         self,
@@ -186,7 +206,9 @@ class SqlAnalyses(SqlSession):
 
         Raises:
             LeaseLostError: Another worker has taken the analysis over; nothing is stored.
+            ModelNotInUseError: The model was halted meanwhile; nothing is stored.
         """
+        stored, files = result_json(result), [(each.name, each.media_type, each.digest) for each in artefacts]
         with self._engine.begin() as connection:
             saved = connection.execute(
                 update(analyses)
@@ -197,20 +219,36 @@ class SqlAnalyses(SqlSession):
                     progress=0.0,
                     reason_code=None,
                     reason=None,
-                    result=result_json(result),
+                    result=stored,
                     owner=None,
                     lease_until=None,
                     updated_at=now,
                 )
-            )
-            if not saved.rowcount:
+                .returning(analyses.c.study_instance_uid, analyses.c.model_version, *ABOUT)
+            ).first()
+            if saved is None:
                 raise LeaseLostError(
                     f"Analysis {analysis_id} was taken over by another worker; this result is dropped."
+                )
+            if not is_released(connection, saved.model_version):
+                raise ModelNotInUseError(
+                    "The model was halted while this study was analysed: the result is dropped, and the study is "
+                    "analysed again when the model may run."
                 )
             _add_artefacts(connection, analysis_id, artefacts)
             _add_step(connection, analysis_id, Step.DELIVER, now)
             for kind, destination in deliveries:
                 add_delivery(connection, analysis_id, kind, destination, now)
+            entry = self._journal.analysed(
+                analysis_id=analysis_id,
+                study_instance_uid=saved.study_instance_uid,
+                model_version=saved.model_version,
+                about=saved[2:],
+                result=stored,
+                artefacts=files,
+                at=now,
+            )
+            record_within(connection, [entry])
 
     def get(self, analysis_id: str) -> Analysis | None:
         """One analysis."""

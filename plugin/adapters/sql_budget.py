@@ -1,6 +1,6 @@
 """The privacy budget in the database: a release is charged once, before it leaves, and never beyond the limits."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -9,9 +9,12 @@ from sqlalchemy import Connection, Engine, RowMapping, and_, func, insert, or_, 
 from federated.errors import PrivacyBudgetError, PrivacySettingsError
 from federated.privacy.budget import YEAR, Spending, spending_of_round
 from federated.rounds.terms import RoundTerms
+from governance.ledger.entries import Entry
+from plugin.adapters.sql_journal import record_within
 from plugin.adapters.sql_round_session import SqlRoundSession, is_of, key_of
 from plugin.adapters.sql_schema import federation_spendings as table
 from plugin.errors import SitePolicyError
+from plugin.services.governance.round_journal import Place, RoundJournal
 from plugin.services.policy_model import Cost, Forecast, PrivacyLimits
 from plugin.services.round_records import ChargeRow, added_up, cost_of
 
@@ -22,14 +25,15 @@ _MECHANISM: Final = ("run", "round", "noise", "sample_rate", "steps", "delta", "
 class SqlBudget(SqlRoundSession):
     """What was charged."""
 
-    def __init__(self, engine: Engine, limits: Callable[[], PrivacyLimits]) -> None:
+    def __init__(self, engine: Engine, limits: Callable[[], PrivacyLimits], journal: RoundJournal) -> None:
         """Use a database whose schema is current.
 
         Args:
             engine: From sql_engine.connect.
             limits: The policy's, read anew at every charge.
+            journal: Makes the ledger's entries, which commit with what they tell of.
         """
-        super().__init__(engine)
+        super().__init__(engine, journal)
         self._limits = limits
 
     def charge(
@@ -53,6 +57,7 @@ class SqlBudget(SqlRoundSession):
             values = {**_values(terms, spending), "at": max(now, latest) if latest else now}
             if connection.execute(update(table).where(same).values(**values)).rowcount == 0:
                 connection.execute(insert(table).values(**values))
+            record_within(connection, [spent_entry(self._journal, values)])
 
     def forecast(self, terms: RoundTerms, expected: Spending | None, *, delta: float, now: datetime) -> Forecast:
         """What would have been spent after a round; what it was charged already is not counted twice."""
@@ -77,6 +82,13 @@ class SqlBudget(SqlRoundSession):
             return self._limits()
         except SitePolicyError as fault:
             raise PrivacyBudgetError(f"Expected a site policy with a privacy budget: {fault}") from fault
+
+
+def spent_entry(journal: RoundJournal, row: Mapping[str, Any]) -> Entry:
+    """The ledger's entry of a row."""
+    mechanism = {name: row[name] for name in ("epsilon", "delta", "noise", "sample_rate", "steps")}
+    place = Place(row["federation"], row["run"], row["round"])
+    return journal.spent(place, row["terms_digest"], what=row["what"], mechanism=mechanism, at=row["at"])
 
 
 def _check(

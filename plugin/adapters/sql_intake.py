@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import (
     and_,
@@ -12,6 +13,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
+from plugin.adapters.sql_journal import record_within
 from plugin.adapters.sql_records import (
     event_of,
 )
@@ -44,6 +46,14 @@ class SqlIntake(SqlSession):
     ) -> tuple[bool, str | None]:
         """Store an event and, with open_analysis, its analysis."""
         analysis_id = uuid.uuid4().hex if open_analysis else None
+        entry = self._journal.event(
+            subscription=subscription,
+            event_key=event_key,
+            state=state,
+            detail=detail,
+            analysis_id=analysis_id,
+            received_at=now,
+        )
         try:
             with self._engine.begin() as connection:
                 if analysis_id:
@@ -73,6 +83,7 @@ class SqlIntake(SqlSession):
                         count=1,
                     )
                 )
+                record_within(connection, [entry])
         except IntegrityError:  # the event is known: the unique constraint undid the analysis too
             return False, self._repeat(subscription, event_key)
         return True, analysis_id
@@ -100,16 +111,15 @@ class SqlIntake(SqlSession):
             if known is not None:
                 connection.execute(update(events).where(events.c.id == known).values(count=events.c.count + 1))
                 return
-            connection.execute(
-                insert(events).values(
-                    subscription=subscription,
-                    event_key=f"refused:{uuid.uuid4().hex}",
-                    state=EventState.REFUSED,
-                    detail=reason,
-                    received_at=now,
-                    count=1,
-                )
-            )
+            about: dict[str, Any] = {
+                "subscription": subscription,
+                "event_key": f"refused:{uuid.uuid4().hex}",
+                "state": EventState.REFUSED,
+                "detail": reason,
+                "received_at": now,
+            }
+            connection.execute(insert(events).values(**about, count=1))
+            record_within(connection, [self._journal.event(**about, analysis_id=None)])
 
     def list_events(self, *, limit: int) -> Sequence[EventRecord]:
         """The newest events first."""

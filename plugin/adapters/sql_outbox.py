@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Row,
     and_,
     exists,
     func,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     update,
 )
 
+from plugin.adapters.sql_journal import record_within
 from plugin.adapters.sql_records import (
     delivery_of,
     review_json,
@@ -31,7 +33,7 @@ from plugin.services.values import (
     Step,
 )
 
-_REVIEWED = {"final": AnalysisState.ACCEPTED, "entered-in-error": AnalysisState.REJECTED}
+REVIEWED = {"final": AnalysisState.ACCEPTED, "entered-in-error": AnalysisState.REJECTED}
 
 
 class SqlOutbox(SqlSession):
@@ -63,24 +65,31 @@ class SqlOutbox(SqlSession):
             return delivery_of(dict(taken)) if taken else None
 
     def mark_sent(self, delivery_id: int, *, receipt: Mapping[str, Any], now: datetime) -> None:
-        """Record a delivery; after the last one the analysis awaits review."""
-        self._settle(
-            delivery_id,
-            now,
-            state=DeliveryState.SENT,
-            receipt=dict(receipt),
-            sent_at=now,
-            last_error=None,
-        )
+        """Record a delivery; after the last one the analysis awaits review. Of one that was sent the first counts."""
+        told = dict(receipt)
+        with self._engine.begin() as connection:
+            sent = _settle(
+                connection,
+                delivery_id,
+                now,
+                state=DeliveryState.SENT,
+                receipt=told,
+                sent_at=now,
+                last_error=None,
+            )
+            if sent is not None:
+                entry = self._journal.published(
+                    analysis_id=sent.analysis_id, what=sent.kind, destination=sent.destination, receipt=told, at=now
+                )
+                record_within(connection, [entry])
 
     def mark_failed(self, delivery_id: int, *, error: str, next_attempt_at: datetime | None, now: datetime) -> None:
         """Record a failed attempt; without next_attempt_at the delivery is dead and its analysis undelivered."""
-        if next_attempt_at is None:
-            self._settle(delivery_id, now, state=DeliveryState.DEAD, last_error=error)
-        else:
-            self._settle(
-                delivery_id, now, state=DeliveryState.PENDING, last_error=error, next_attempt_at=next_attempt_at
-            )
+        values: dict[str, Any] = {"state": DeliveryState.DEAD}
+        if next_attempt_at is not None:
+            values = {"state": DeliveryState.PENDING, "next_attempt_at": next_attempt_at}
+        with self._engine.begin() as connection:
+            _settle(connection, delivery_id, now, last_error=error, **values)
 
     def replay(self, delivery_id: int, *, now: datetime) -> Delivery | None:
         """Make a dead delivery pending again."""
@@ -89,7 +98,8 @@ class SqlOutbox(SqlSession):
         )
         if not found:
             return None
-        self._settle(delivery_id, now, state=DeliveryState.PENDING, attempts=0, next_attempt_at=now)
+        with self._engine.begin() as connection:
+            _settle(connection, delivery_id, now, state=DeliveryState.PENDING, attempts=0, next_attempt_at=now)
         return delivery_of(self._rows(select(deliveries).where(deliveries.c.id == delivery_id))[0])
 
     def due_deliveries(self, *, now: datetime) -> Sequence[str]:
@@ -109,27 +119,17 @@ class SqlOutbox(SqlSession):
         with self._engine.begin() as connection:
             return list(connection.execute(waiting).scalars())
 
-    def _settle(self, delivery_id: int, now: datetime, **values: Any) -> None:
-        """Change one delivery and let its analysis follow."""
-        with self._engine.begin() as connection:
-            analysis_id = connection.execute(
-                update(deliveries)
-                .where(deliveries.c.id == delivery_id)
-                .values(owner=None, lease_until=None, hinted_at=None, **values)
-                .returning(deliveries.c.analysis_id)
-            ).scalar_one()
-            _follow_deliveries(connection, analysis_id, now)
-
     def save_review(self, analysis_id: str, *, review: ReviewRecord, destination: str, now: datetime) -> bool:
         """Store a decision and the intent to tell the EHR; False when the analysis does not await review."""
         with self._engine.begin() as connection:
             decided = connection.execute(
                 update(analyses)
                 .where(analyses.c.id == analysis_id, analyses.c.state == AnalysisState.AWAITING_REVIEW)
-                .values(state=_REVIEWED[review.decision], review=review_json(review), finished_at=now, updated_at=now)
+                .values(state=REVIEWED[review.decision], review=review_json(review), finished_at=now, updated_at=now)
             )
             if decided.rowcount:
                 add_delivery(connection, analysis_id, DeliveryKind.REVIEW, destination, now)
+                record_within(connection, self._journal.reviewed(analysis_id, review))
             return bool(decided.rowcount)
 
 
@@ -156,6 +156,19 @@ def add_delivery(connection: Connection, analysis_id: str, kind: DeliveryKind, d
     )
 
 
+def _settle(connection: Connection, delivery_id: int, now: datetime, **values: Any) -> Row[Any] | None:
+    """Change one delivery and let its analysis follow; one that was sent, e.g. by a slower worker, stays so."""
+    found = connection.execute(
+        update(deliveries)
+        .where(deliveries.c.id == delivery_id, deliveries.c.state != DeliveryState.SENT)
+        .values(owner=None, lease_until=None, hinted_at=None, **values)
+        .returning(deliveries.c.analysis_id, deliveries.c.kind, deliveries.c.destination)
+    ).first()
+    if found is not None:
+        _follow_deliveries(connection, found.analysis_id, now)
+    return found
+
+
 def _follow_deliveries(connection: Connection, analysis_id: str, now: datetime) -> None:
     """Give an analysis the state that its deliveries and its review lead to."""
     states = list(
@@ -164,7 +177,7 @@ def _follow_deliveries(connection: Connection, analysis_id: str, now: datetime) 
         ).scalars()
     )
     review = connection.execute(select(analyses.c.review).where(analyses.c.id == analysis_id)).scalar()
-    reviewed = _REVIEWED[review["decision"]] if review else None
+    reviewed = REVIEWED[review["decision"]] if review else None
     if DeliveryState.DEAD in states:
         state = AnalysisState.UNDELIVERED
     elif DeliveryState.PENDING in states:

@@ -9,7 +9,9 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from federated.errors import RoundRecordError
 from federated.rounds.terms import RoundTerms
+from governance.errors import GovernanceError
 from plugin.adapters import sql_engine
+from plugin.services.governance.round_journal import RoundJournal
 
 _LENGTHS: Final = {"federation": 120, "run": 200}
 
@@ -17,8 +19,8 @@ _LENGTHS: Final = {"federation": 120, "run": 200}
 class SqlRoundSession:
     """Base of the records' parts; the schema must be current."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, journal: RoundJournal) -> None:
+        self._engine, self._journal = engine, journal
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
@@ -75,3 +77,5 @@ def _translated() -> Iterator[None]:
         raise RoundRecordError(
             f"The site's records cannot be used ({type(fault).__name__}): check the database, and run `qfl migrate`."
         ) from fault
+    except GovernanceError as fault:
+        raise RoundRecordError(f"The ledger did not take what the site's records were to hold: {fault}") from fault

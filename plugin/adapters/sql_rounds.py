@@ -1,6 +1,6 @@
 """A hospital's records of its rounds, in SQLite or PostgreSQL. Each method is one transaction."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
@@ -11,8 +11,10 @@ from federated.errors import TermsRefusedError
 from federated.rounds.messages import Stage
 from federated.rounds.ports import Finding
 from federated.rounds.terms import RoundTerms
+from governance.ledger.entries import Entry
 from plugin.adapters.round_secrets import RoundSecrets
 from plugin.adapters.sql_budget import TRAINING, SqlBudget
+from plugin.adapters.sql_journal import record_within
 from plugin.adapters.sql_round_session import check_name, is_of, key_of
 from plugin.adapters.sql_schema import (
     federation_departures,
@@ -22,6 +24,7 @@ from plugin.adapters.sql_schema import (
     federation_spendings,
 )
 from plugin.errors import ParticipationError
+from plugin.services.governance.round_journal import Place, RoundJournal
 from plugin.services.policy_model import CohortCount, Participation, ParticipationState, PrivacyLimits
 from plugin.services.round_records import Departure, Outcome, Refusal, RoundRow
 
@@ -32,15 +35,18 @@ WORK_PREFIX: Final = "work/"
 class SqlRounds(SqlBudget):
     """RoundRecords in SQL, with the secrets beside it."""
 
-    def __init__(self, engine: Engine, secrets: RoundSecrets, limits: Callable[[], PrivacyLimits]) -> None:
+    def __init__(
+        self, engine: Engine, secrets: RoundSecrets, limits: Callable[[], PrivacyLimits], journal: RoundJournal
+    ) -> None:
         """Use a database whose schema is current.
 
         Args:
             engine: From sql_engine.connect.
             secrets: For what must not get into the database's backups.
             limits: The policy's, read anew at every charge.
+            journal: Makes the ledger's entries, which commit with what they tell of.
         """
-        super().__init__(engine, limits)
+        super().__init__(engine, limits, journal)
         self._secrets = secrets
 
     def note_departure(
@@ -62,6 +68,7 @@ class SqlRounds(SqlBudget):
             if connection.execute(select(table.c.id).where(*same)).first() is None:
                 more = {"size": size, "terms_digest": terms.digest, "at": now}
                 connection.execute(insert(table).values(**values, **more))
+                record_within(connection, [departure_entry(self._journal, {**values, **more})])
 
         self._write(note)
 
@@ -79,6 +86,7 @@ class SqlRounds(SqlBudget):
             if connection.execute(again).rowcount == 0:
                 first = {"terms_digest": terms.digest, "rules": rules, "count": 1, "first_at": now}
                 connection.execute(insert(table).values(**key_of(terms), **first, **told))
+                record_within(connection, [refusal_entry(self._journal, {**key_of(terms), **first})])
 
         self._write(note)
 
@@ -106,7 +114,13 @@ class SqlRounds(SqlBudget):
             "cases": cohort.cases,
             "left_out": dict(cohort.left_out),
         }
-        self._write(lambda connection: _upsert_round(connection, terms, now, outcome=Outcome.CHECKED, **values))
+        row = {**key_of(terms), **values, "first_at": now}
+
+        def note(connection: Connection) -> None:
+            _upsert_round(connection, terms, now, outcome=Outcome.CHECKED, **values)
+            record_within(connection, check_entries(self._journal, row))
+
+        self._write(note)
 
     def has_begun(self, terms: RoundTerms) -> bool:
         """Whether these very terms were allowed before, and not refused since."""
@@ -195,6 +209,39 @@ class SqlRounds(SqlBudget):
                 )
             values = {"federation": federation, "state": str(state), "reason": reason, "at": now}
             connection.execute(insert(federation_participation).values(**values))
+            record_within(connection, [participation_entry(self._journal, values)])
+
+
+def check_entries(journal: RoundJournal, row: Mapping[str, Any]) -> Sequence[Entry]:
+    """The ledger's entries of a row of federation_rounds whose terms were checked."""
+    return journal.checked(
+        _place(row),
+        policy=row["policy_digest"],
+        cohort=row["cohort_digest"],
+        cases=row["cases"],
+        left_out=row["left_out"] or {},
+        at=row["first_at"],
+    )
+
+
+def departure_entry(journal: RoundJournal, row: Mapping[str, Any]) -> Entry:
+    """The ledger's entry of a row of federation_departures."""
+    about = {"stage": row["stage"], "what": row["what"], "digest_": row["digest"], "size": row["size"]}
+    return journal.left(_place(row), row["terms_digest"], **about, at=row["at"])
+
+
+def refusal_entry(journal: RoundJournal, row: Mapping[str, Any]) -> Entry:
+    """The ledger's entry of a row of federation_refusals."""
+    return journal.refused(_place(row), row["terms_digest"], rules=row["rules"].split(","), at=row["first_at"])
+
+
+def participation_entry(journal: RoundJournal, row: Mapping[str, Any]) -> Entry:
+    """The ledger's entry of a row of federation_participation."""
+    return journal.participation(row["federation"], state=row["state"], reason=row["reason"], at=row["at"])
+
+
+def _place(row: Mapping[str, Any]) -> Place:
+    return Place(row["federation"], row["run"], row["round"])
 
 
 def _participation(connection: Connection, federation: str) -> Participation:

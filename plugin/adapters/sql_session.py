@@ -6,7 +6,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, insert, or_, update
 
+from governance.ledger.entries import Entry
 from plugin.adapters import sql_engine
+from plugin.adapters.sql_journal import record_within
+from plugin.services.governance.journal import Journal
 
 
 class SqlSession:
@@ -15,11 +18,13 @@ class SqlSession:
     Args:
         engine: From sql_engine.connect.
         hint_interval: A worker that was told of some work has so long to begin before it is told again.
+        journal: Makes the ledger's entries, which commit with what they tell of.
     """
 
-    def __init__(self, engine: Engine, hint_interval: timedelta) -> None:
+    def __init__(self, engine: Engine, hint_interval: timedelta, journal: Journal) -> None:
         self._engine = engine
         self._hint_interval = hint_interval
+        self._journal = journal
 
     def _is_unhinted(self, hinted_at: ColumnElement[datetime | None], now: datetime) -> ColumnElement[bool]:
         return or_(hinted_at.is_(None), hinted_at < now - self._hint_interval)
@@ -31,7 +36,8 @@ class SqlSession:
         with self._reading() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
-    def _replace(self, table: Any, same: ColumnElement[bool], values: Mapping[str, Any]) -> None:
+    def _replace(self, table: Any, same: ColumnElement[bool], values: Mapping[str, Any], *entries: Entry) -> None:
         with self._engine.begin() as connection:
             if not connection.execute(update(table).where(same).values(**values)).rowcount:
                 connection.execute(insert(table).values(**values))
+            record_within(connection, entries)

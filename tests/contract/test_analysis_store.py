@@ -11,10 +11,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 
+from governance.adapters.sql_ledger import SqlLedger
+from governance.ledger.entries import keyed_digest
 from plugin.adapters import sql_engine
+from plugin.adapters.sql_governance import SqlGovernance
 from plugin.adapters.sql_schema import metadata
 from plugin.adapters.sql_store import SqlAnalysisStore
 from plugin.errors import LeaseLostError
+from plugin.services.governance.journal import Journal
 from plugin.services.ports import AnalysisStore
 from plugin.services.values import (
     AnalysisResult,
@@ -33,10 +37,13 @@ from plugin.services.values import (
     User,
 )
 from tests.fakes.analysis_store import InMemoryStore
+from tests.fakes.governance_store import InMemoryGovernance, release_up_front
 from tests.servers.postgres import postgres
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 LEASE = timedelta(seconds=60)
+MODEL = "sha256:0"
+JOURNAL = Journal(lambda what, name: keyed_digest(b"k" * 32, f"{what}:{name}"))
 RESULT = AnalysisResult(
     tumour_found=True,
     findings="Suspected tumour.",
@@ -59,7 +66,9 @@ def postgres_url() -> Iterator[str]:
 @pytest.fixture(params=["memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.server)])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AnalysisStore]:
     if request.param == "memory":
-        yield InMemoryStore()
+        memory = InMemoryStore()
+        release_up_front(InMemoryGovernance(memory), MODEL, at=NOW)
+        yield memory
         return
     if request.param == "sqlite":
         engine = sql_engine.connect(f"sqlite:///{tmp_path}/qfl.db")
@@ -69,7 +78,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AnalysisSt
             connection.execute(text("DROP SCHEMA public CASCADE"))
             connection.execute(text("CREATE SCHEMA public"))
     sql_engine.migrate(engine)
-    yield SqlAnalysisStore(engine, hint_interval=LEASE)
+    SqlLedger(engine).open("hospital.example/ledger")
+    release_up_front(SqlGovernance(engine), MODEL, at=NOW)
+    yield SqlAnalysisStore(engine, hint_interval=LEASE, journal=JOURNAL)
     engine.dispose()
 
 
@@ -95,7 +106,7 @@ def identify(store: AnalysisStore, analysis_id: str, work_key: str = "k" * 64) -
         analysis_id,
         study_instance_uid="1.2.3",
         work_key=work_key,
-        model_version="sha256:0",
+        model_version=MODEL,
         patient=Patient("Doe^Jane", "P1", "19700101", "F"),
         accession_number="A1",
         study_date="20260301",
@@ -338,8 +349,8 @@ def test_the_worklist_filters_and_searches(store: AnalysisStore) -> None:
 
 def test_users_tokens_and_subscriptions_are_kept(store: AnalysisStore) -> None:
     user = User("dr.house", "Gregory House", Role.RADIOLOGIST, "Practitioner/7", "$argon2id$x")
-    store.save_user(user)
-    store.save_user(replace(user, display_name="G. House"))
+    store.save_user(user, now=NOW)
+    store.save_user(replace(user, display_name="G. House"), now=NOW)
     store.save_token("dr.house", token_digest="d" * 64, now=NOW)
     found = store.user_for_token("d" * 64)
     assert found
@@ -373,7 +384,7 @@ def test_the_migrations_make_the_schema_that_the_code_declares(store: AnalysisSt
 
 def test_an_unmigrated_database_is_not_alive(tmp_path: Path) -> None:
     engine = sql_engine.connect(f"sqlite:///{tmp_path}/qfl.db")
-    store = SqlAnalysisStore(engine, hint_interval=LEASE)
+    store = SqlAnalysisStore(engine, hint_interval=LEASE, journal=JOURNAL)
     assert not store.is_alive()
     sql_engine.migrate(engine)
     sql_engine.migrate(engine)

@@ -18,10 +18,17 @@ from federated.privacy.budget import spending_of_round
 from federated.rounds.messages import Stage
 from federated.rounds.ports import Finding
 from federated.rounds.terms import Learning, Privacy, RoundTerms
+from governance.adapters.sql_ledger import SqlLedger
+from governance.ledger.completeness import Problem
+from governance.ledger.entries import keyed_digest, parse_leaf
 from plugin.adapters import sql_engine
 from plugin.adapters.round_secrets import RoundSecrets
+from plugin.adapters.sql_coverage import SqlCoverage
 from plugin.adapters.sql_rounds import SqlRounds
 from plugin.errors import ParticipationError, SitePolicyError
+from plugin.services.governance.coverage import coverage_of
+from plugin.services.governance.journal import Journal
+from plugin.services.governance.round_journal import RoundJournal
 from plugin.services.policy_model import CohortCount, ParticipationState, PrivacyLimits
 from plugin.services.round_records import Outcome, RoundRecords
 from tests.fakes.round_records import InMemoryRounds
@@ -31,6 +38,7 @@ from tests.servers.postgres import postgres
 NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
 LIMITS = PrivacyLimits(required=True, epsilon_per_round=2.0, epsilon_per_run=3.0, epsilon_per_year=4.0, delta=1e-3)
+JOURNAL = RoundJournal(lambda what, name: keyed_digest(b"k" * 32, f"{what}:{name}"), "north")
 REFUSED = Finding("participants", "1 site", False, "Expected 3 participants, got 1.")
 
 
@@ -68,6 +76,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         engine.dispose()
     engine = sql_engine.connect(url)
     sql_engine.migrate(engine)
+    SqlLedger(engine).open("hospital.example/ledger")
     engine.dispose()
     return url
 
@@ -86,7 +95,7 @@ def reopen(database: str, tmp_path: Path, limits: Limits) -> Iterator[Callable[[
         if not database:
             return memory
         engines.append(sql_engine.connect(database))
-        return SqlRounds(engines[-1], RoundSecrets(tmp_path / "secrets"), limits)
+        return SqlRounds(engines[-1], RoundSecrets(tmp_path / "secrets"), limits, JOURNAL)
 
     yield opened
     for engine in engines:
@@ -291,7 +300,7 @@ def test_processes_do_not_overspend(records, database, tmp_path):
 def _charge_many(database, folder, first, barrier, results):
     """Charge every fourth round, in a process of its own."""
     engine = sql_engine.connect(database)
-    records = SqlRounds(engine, RoundSecrets(Path(folder) / "secrets"), lambda: LIMITS)
+    records = SqlRounds(engine, RoundSecrets(Path(folder) / "secrets"), lambda: LIMITS, JOURNAL)
     barrier.wait(timeout=60)
     results.put(sum(_is_charged(records, number) for number in range(first + 1, 13, 4)))
     engine.dispose()
@@ -367,7 +376,7 @@ def test_several_processes_may_note_the_same_departure(records, database, reopen
 
 def test_a_round_is_seen_as_it_went(records):
     records.note_check(
-        terms(), policy_digest="p" * 64, cohort_digest="d" * 64, cohort=CohortCount(7, {"no consent": 2}), now=NOW
+        terms(), policy_digest="b" * 64, cohort_digest="d" * 64, cohort=CohortCount(7, {"no consent": 2}), now=NOW
     )
     assert records.has_begun(terms())
     assert not records.has_begun(terms(minimum_cases=2))
@@ -376,7 +385,7 @@ def test_a_round_is_seen_as_it_went(records):
     records.note_refusal(terms(), [REFUSED], now=NOW + 2 * DAY)
     second, first = sorted(records.rounds(limit=9), key=lambda row: -row.round)
     assert (first.outcome, first.cases, first.left_out) == (Outcome.SENT, 7, {"no consent": 2})
-    assert (first.policy_digest, first.cohort_digest) == ("p" * 64, "d" * 64)
+    assert (first.policy_digest, first.cohort_digest) == ("b" * 64, "d" * 64)
     assert (first.first_at, first.last_at) == (NOW, NOW + 2 * DAY)
     assert (second.outcome, second.participants, second.cases) == (Outcome.REFUSED, 3, None)
     assert not records.has_begun(terms(2))
@@ -391,6 +400,98 @@ def test_the_same_refusal_again_is_counted(records):
     assert (first.count, first.first_at, first.last_at) == (3, NOW, NOW + 2 * DAY)
     assert [finding["rule"] for finding in first.findings] == ["participants"]
     assert len(records.refusals(limit=9)) == 2
+
+
+# The ledger
+
+
+def do_everything(records):
+    for day, cases in enumerate((7, 7, 8)):  # the same check again, then one of another cohort
+        counted = CohortCount(cases, {"no consent": 2})
+        digest = f"{cases:064}"
+        records.note_check(terms(), policy_digest="b" * 64, cohort_digest=digest, cohort=counted, now=NOW + day * DAY)
+    records.charge(terms(), 0.5, now=NOW)
+    records.charge(terms(), 1.0, now=NOW + DAY)  # it grows
+    records.charge(terms(), 1.0, now=NOW + 2 * DAY)  # nothing new
+    records.charge(terms(), 0.25, now=NOW, what="statistics")
+    for _ in range(2):
+        records.note_departure(terms(), Stage.TRAIN, what="masked update", digest="a" * 64, size=2**40, now=NOW)
+        records.note_refusal(terms(2), [REFUSED], now=NOW)
+    # Other terms for a round that was checked before: what was checked stays what was checked.
+    records.note_refusal(terms(minimum_cases=2), [REFUSED], now=NOW + DAY)
+    records.set_participation("test", ParticipationState.PAUSED, reason="Dr Doe asked for it", now=NOW)
+
+
+def coverage(database):
+    engine = sql_engine.connect(database)
+    found = coverage_of(SqlCoverage(engine, Journal(JOURNAL.digest), JOURNAL))
+    with SqlLedger(engine).snapshot() as view:
+        entries = [parse_leaf(row.leaf) for row in view.rows()]
+    engine.dispose()
+    return found, entries
+
+
+def test_each_transaction_is_an_entry_of_the_same_commit(records, database):
+    if not database:
+        pytest.skip("There is no ledger in memory.")
+    do_everything(records)
+    found, entries = coverage(database)
+    assert found.gaps == ()
+    assert found.recorded == {
+        "federation_rounds": 2,
+        "federation_spendings": 2,
+        "federation_departures": 1,
+        "federation_refusals": 2,
+        "federation_participation": 1,
+    }
+    kinds = [entry.kind for entry in entries]
+    assert {kind: kinds.count(kind) for kind in kinds} == {
+        "consent-applied": 2,
+        "cohort-drawn": 2,
+        "epsilon-spent": 3,
+        "departure": 1,
+        "terms-refused": 2,
+        "participation-changed": 1,
+    }
+    assert {entry.facts["site"] for entry in entries if "site" in entry.facts} == {"north"}
+    assert "Doe" not in str(entries)
+
+
+@pytest.mark.parametrize(
+    ("statement", "problem", "kind"),
+    [
+        pytest.param("UPDATE federation_spendings SET epsilon = 0.1", Problem.MISSING, "epsilon-spent", id="epsilon"),
+        pytest.param("DELETE FROM federation_spendings", Problem.NO_ROW, "epsilon-spent", id="spending"),
+        pytest.param("DELETE FROM federation_departures", Problem.NO_ROW, "departure", id="departure"),
+        pytest.param("UPDATE federation_departures SET size = 1", Problem.DIFFERS, "departure", id="size"),
+        pytest.param("DELETE FROM federation_refusals", Problem.NO_ROW, "terms-refused", id="refusal"),
+        pytest.param("UPDATE federation_rounds SET cases = 99", Problem.MISSING, "cohort-drawn", id="cases"),
+        pytest.param("DELETE FROM federation_rounds", Problem.NO_ROW, "consent-applied", id="round"),
+        pytest.param(
+            "UPDATE federation_participation SET state = 'active'", Problem.MISSING, "participation-changed", id="state"
+        ),
+    ],
+)
+def test_whoever_changes_a_record_is_named(records, database, statement, problem, kind):
+    if not database:
+        pytest.skip("There is no ledger in memory.")
+    do_everything(records)
+    engine = sql_engine.connect(database)
+    with engine.begin() as connection:
+        connection.execute(text(statement))
+    engine.dispose()
+    found, _ = coverage(database)
+    assert (problem, kind) in {(gap.problem, gap.kind) for gap in found.gaps}
+
+
+def test_without_an_open_ledger_nothing_is_charged(tmp_path):
+    engine = sql_engine.connect(f"sqlite:///{tmp_path}/qfl.db")
+    sql_engine.migrate(engine)
+    records = SqlRounds(engine, RoundSecrets(tmp_path / "secrets"), lambda: LIMITS, JOURNAL)
+    with pytest.raises(RoundRecordError, match="qfl migrate"):
+        records.charge(terms(), 1.0, now=NOW)
+    assert spent(records) == []
+    engine.dispose()
 
 
 # Participation
@@ -453,7 +554,7 @@ def test_a_name_that_the_records_cannot_hold_is_refused(records, database):
 
 def test_a_database_without_the_tables_is_an_error_in_our_words(tmp_path):
     engine = sql_engine.connect(f"sqlite:///{tmp_path}/empty.db")
-    records = SqlRounds(engine, RoundSecrets(tmp_path / "secrets"), lambda: LIMITS)
+    records = SqlRounds(engine, RoundSecrets(tmp_path / "secrets"), lambda: LIMITS, JOURNAL)
     with pytest.raises(RoundRecordError, match="qfl migrate"):
         records.charge(terms(), 1.0, now=NOW)
     engine.dispose()

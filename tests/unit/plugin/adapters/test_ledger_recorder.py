@@ -54,6 +54,12 @@ def test_what_is_told_again_after_a_restart_is_one_entry(store: InMemoryLedger) 
     assert len(entries(store)) == 2
 
 
+def test_what_is_an_entry_with_its_row_is_only_signed() -> None:
+    told: list[Sequence[Entry]] = []
+    LedgerRecorder(told.append, lambda: NOW, {"departure"}).record("departure", {"site": "north"})
+    assert told == [[]]
+
+
 def test_failures_of_one_round_are_each_told(store: InMemoryLedger) -> None:
     for _ in range(2):
         recorder(store).record("round-failed", {"run": "r1", "round": 1})
