@@ -10,6 +10,7 @@ GovernanceError
 ├── ReleaseError        a model that cannot be released, halted or resumed as asked
 ├── ModelNotInUseError  a model that is not released, or is halted: no inference with it
 ├── AuditDataError      what an audit was given cannot be judged: demographics, labels or predictions are missing
+├── MonitoringDataError  what was recorded of a running model cannot be judged: a clock set back, a value out of range
 ├── ReportError         a report, card or evidence bundle that cannot be made or read
 ├── AnchorError         the chain that roots are anchored in does not answer, or refuses
 └── LedgerError
@@ -68,6 +69,10 @@ class ModelNotInUseError(GovernanceError):
 
 class AuditDataError(GovernanceError):
     """What an audit was given cannot be judged."""
+
+
+class MonitoringDataError(GovernanceError):
+    """What was recorded of a running model cannot be judged."""
 
 
 class ReportError(GovernanceError):

@@ -278,7 +278,9 @@ def _audit(found: Mapping[str, Any]) -> AuditRules:
 
 def _monitoring(found: Mapping[str, Any]) -> Monitoring:
     whole = {name: _count(f"monitoring.{name}", found[name]) for name in ("minimum_cases", "window")}
-    shares = {name: _share(f"monitoring.{name}", value) for name, value in found.items() if name not in whole}
+    shares: dict[str, Any] = {
+        name: _share(f"monitoring.{name}", value) for name, value in found.items() if name not in whole
+    }
     if not 0 < shares["false_halt_rate"] < 1:
         raise PolicyError("monitoring.false_halt_rate: expected a share between 0 and 1.")
     return Monitoring(**whole, **shares)

@@ -1,6 +1,6 @@
 """What governance needs from the world: a store of the ledger's rows, a witness's memory, a consortium's chain."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
@@ -48,6 +48,9 @@ class LedgerView(Protocol):
 
     def row_of_key(self, key: str) -> Row | None:
         """The row of a transaction's key."""
+
+    def rows_of_keys(self, keys: Sequence[str]) -> Mapping[str, Row]:
+        """The rows of transactions' keys, by key; without those that are not there."""
 
     def tile(self, row: int, index: int) -> bytes:
         """A tile's hashes, one after the other; none where it is not stored."""

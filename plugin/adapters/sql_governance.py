@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, and_, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
-from governance.adapters.sql_ledger import SqlLedger
-from governance.ledger.entries import Entry, leaf_of
+from governance.errors import ReleaseError
+from governance.ledger.entries import Entry
 from governance.policy import Act
-from governance.ports import NewRow
 from plugin.adapters import sql_engine
+from plugin.adapters.sql_journal import record_within
 from plugin.adapters.sql_schema import (
     analyses,
     audits,
@@ -42,8 +43,8 @@ class SqlGovernance:
 
     # Officers and acts
 
-    def save_officer(self, officer: Officer, *, entries: Sequence[Entry]) -> None:
-        """Add an officer, or replace the key."""
+    def save_officer(self, officer: Officer, *, act: SignedAct, entries: Sequence[Entry]) -> None:
+        """Add an officer, or replace or revoke the key, with the act that does it."""
         values = {
             "public_key": officer.public_key,
             "encrypted_key": officer.encrypted_key,
@@ -52,12 +53,17 @@ class SqlGovernance:
         }
         with self._engine.begin() as connection:
             _replace(connection, officers, {"username": officer.username}, values)
+            _add_act(connection, act)
             record_within(connection, entries)
 
     def officer(self, username: str) -> Officer | None:
         """One officer."""
         rows = self._rows(select(officers).where(officers.c.username == username))
         return Officer(**rows[0]) if rows else None
+
+    def officers(self) -> Sequence[Officer]:
+        """All of them, by username."""
+        return [Officer(**row) for row in self._rows(select(officers).order_by(officers.c.username))]
 
     def acts(self, subject: str | None = None) -> Sequence[SignedAct]:
         """Acts on a subject, or all, in their order."""
@@ -84,7 +90,7 @@ class SqlGovernance:
         return [_status_of(row) for row in self._rows(select(model_states).order_by(model_states.c.since.desc()))]
 
     def set_model_status(
-        self, status: ModelStatus, *, entries: Sequence[Entry], act: SignedAct | None = None
+        self, status: ModelStatus, *, was: ModelStatus | None, entries: Sequence[Entry], act: SignedAct | None = None
     ) -> Sequence[str]:
         """Change a model's state, with the act that does it and its entries, all or none."""
         values = {
@@ -95,12 +101,21 @@ class SqlGovernance:
             "since": status.since,
         }
         with self._engine.begin() as connection:
-            _replace(connection, model_states, {"model_version": status.model_version}, values)
+            _change_state(connection, status.model_version, values, was)
             if act is not None:
                 _add_act(connection, act)
-            waiting = _requeue(connection, status) if status.state is ModelState.RELEASED else []
+            waiting: Sequence[str] = []
+            if status.state is ModelState.RELEASED:
+                waiting = _requeue(connection, status.model_version, status.since)
             record_within(connection, entries)
         return waiting
+
+    def requeue_halted(self, model_version: str, *, now: datetime) -> Sequence[str]:
+        """Queue the analyses that wait for a model, if it is released."""
+        if not self._rows(select(analyses.c.id).where(_waits_for(model_version)).limit(1)):
+            return []
+        with self._engine.begin() as connection:
+            return _requeue(connection, model_version, now) if is_released(connection, model_version) else []
 
     # Audits
 
@@ -152,13 +167,16 @@ class SqlGovernance:
 
     # Reports and policies
 
-    def save_report(self, report: GovernanceReport, *, entries: Sequence[Entry]) -> None:
-        """Keep a report."""
+    def save_report(self, report: GovernanceReport, *, entries: Sequence[Entry], once: bool = False) -> bool:
+        """Keep a report; with `once`, unless there is one of its kind and period."""
         values = {**_fields(report), "summary": dict(report.summary)}
         key = {"digest": values.pop("digest")}
         with self._engine.begin() as connection:
+            if once and _is_reported(connection, report):
+                return False
             _replace(connection, governance_reports, key, values)
             record_within(connection, entries)
+        return True
 
     def report(self, digest: str) -> GovernanceReport | None:
         """One report."""
@@ -190,40 +208,68 @@ class SqlGovernance:
             return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def record_within(connection: Connection, entries: Sequence[Entry]) -> None:
-    """Append entries of the ledger in the transaction that does what they tell of; its last statement.
-
-    Raises:
-        EntryError: An entry is not what its kind asks for.
-        LedgerNotOpenError: `qfl migrate` has not opened the ledger.
-    """
-    SqlLedger.append_within(connection, [NewRow(each.kind, each.key or None, leaf_of(each)) for each in entries])
-
-
 def _replace(connection: Connection, table: Any, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
     same = [table.c[name] == value for name, value in key.items()]
     if not connection.execute(update(table).where(*same).values(**values)).rowcount:
         connection.execute(insert(table).values(**key, **values))
 
 
+def _is_reported(connection: Connection, report: GovernanceReport) -> bool:
+    """Whether a report of this kind and period is there; nobody adds one until the transaction ends."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("LOCK TABLE governance_reports IN SHARE ROW EXCLUSIVE MODE")
+    table = governance_reports
+    same = (table.c.kind == report.kind, table.c.period == report.period)
+    return connection.execute(select(table.c.digest).where(*same).limit(1)).first() is not None
+
+
 def _add_act(connection: Connection, act: SignedAct) -> None:
     connection.execute(insert(officer_acts).values(**_fields(act)))
 
 
-def _requeue(connection: Connection, status: ModelStatus) -> Sequence[str]:
+def is_released(connection: Connection, model_version: str | None) -> bool:
+    """Whether a model is released, and stays so until the transaction ends."""
+    # Held against whoever halts it; SQLite lets one transaction write at a time anyway.
+    query = select(model_states.c.state).where(model_states.c.model_version == model_version).with_for_update(read=True)
+    return connection.execute(query).scalar() == ModelState.RELEASED
+
+
+def _change_state(
+    connection: Connection, model_version: str, values: Mapping[str, Any], was: ModelStatus | None
+) -> None:
+    """Change a model's state, if it still is what somebody saw."""
+    this = model_states.c.model_version == model_version
+    fault = "The model's state has changed meanwhile: look at it, and decide again."
+    try:
+        if was is None:
+            connection.execute(insert(model_states).values(model_version=model_version, **values))
+            return
+        unchanged = (this, model_states.c.state == was.state, model_states.c.since == was.since)
+        if connection.execute(update(model_states).where(*unchanged).values(**values)).rowcount:
+            return
+    except IntegrityError as conflict:
+        raise ReleaseError(fault) from conflict
+    raise ReleaseError(fault)
+
+
+def _waits_for(model_version: str) -> ColumnElement[bool]:
+    return and_(analyses.c.state == AnalysisState.HALTED, analyses.c.model_version == model_version)
+
+
+def _requeue(connection: Connection, model_version: str, now: datetime) -> Sequence[str]:
     """Analyses that waited for this model are to run."""
     waiting = (
         update(analyses)
-        .where(analyses.c.state == AnalysisState.HALTED, analyses.c.model_version == status.model_version)
+        .where(_waits_for(model_version))
         .values(
             state=AnalysisState.QUEUED,
             reason_code=None,
             reason=None,
             finished_at=None,
             attempt=0,
-            due_at=status.since,
-            hinted_at=status.since,
-            updated_at=status.since,
+            due_at=now,
+            hinted_at=now,
+            updated_at=now,
         )
         .returning(analyses.c.id)
     )

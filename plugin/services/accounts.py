@@ -35,7 +35,7 @@ def add_user(
     if len(password) < MIN_PASSWORD_LENGTH:
         raise UserError(f"A password has at least {MIN_PASSWORD_LENGTH} characters.")
     user = User(username, display_name.strip() or username, role, practitioner_reference, _HASHER.hash(password))
-    services.store.save_user(user)
+    services.store.save_user(user, now=services.clock())
     return user
 
 

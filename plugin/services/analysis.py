@@ -1,6 +1,7 @@
 """The analysis of one study: from its announcement to a stored result and the intent to tell PACS and EHR.
 
-Any step may run twice: nothing is stored before the result, which is stored at once with its deliveries.
+Any step may run twice: nothing is stored before the result, which is stored at once with its deliveries. No model is
+used that is not released; the store refuses a result of one that was halted meanwhile.
 """
 
 import logging
@@ -15,6 +16,8 @@ from dicom_ingest.volume import assemble_volume, order_slices
 from federated.ports import Image, Prediction
 from governance.canonical import digest
 from plugin.errors import StudyIncompleteError
+from plugin.services.governance.model_use import check_in_use
+from plugin.services.governance.observing import Observed, observe
 from plugin.services.ports import Services
 from plugin.services.publication import Findings, build_publication
 from plugin.services.running import Run, describe, hold, place_of
@@ -58,9 +61,12 @@ def _analyse(run: Run) -> None:
         if _is_duplicate(run, archived):
             return
         selection = choose_series([held.series for held in archived])
+    model = services.segmenter().identity
+    check_in_use(services.governance, model.version)  # before the images are asked for in vain
     with run.step(Step.FETCH):
         fetched = _fetch(run, selection, archived)
     with run.step(Step.SEGMENT):
+        check_in_use(services.governance, model.version)
         prediction = _segment(run, fetched)
     with run.step(Step.BUILD):
         reference = selection.chosen[MrContrast.T1CE].series
@@ -70,7 +76,7 @@ def _analyse(run: Run) -> None:
             Findings(
                 key=run.work_key,
                 analysis_id=analysis.id,
-                model=services.segmenter().identity,
+                model=model,
                 selection=selection,
                 patient=patient_of(reference),
                 volumes={contrast: one.volume for contrast, one in fetched.items()},
@@ -78,6 +84,20 @@ def _analyse(run: Run) -> None:
                 prediction=prediction,
             ),
         )
+    observe(
+        services,
+        Observed(
+            analysis_id=analysis.id,
+            model_version=model.version,
+            patient=patient_of(reference),
+            patient_reference=announced.imaging_study.patient_reference if announced.imaging_study else None,
+            study_date=str(reference.header.get("StudyDate", "") or ""),
+            header=fetched[MrContrast.T1CE].sources[0],
+            volumes={contrast: one.volume for contrast, one in fetched.items()},
+            prediction=prediction,
+            result=publication.result,
+        ),
+    )
     services.store.save_result(
         analysis.id,
         owner=run.owner,

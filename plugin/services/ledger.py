@@ -115,6 +115,23 @@ class Ledger:
             self.files.keep_checkpoint(signed.text())
         return signed
 
+    def sign_new(self) -> SignedCheckpoint | None:
+        """Sign the log, if it has entries that are not signed; see sign."""
+        with self.store.snapshot() as view:
+            text = view.last_checkpoint()
+            if text is not None and parse_checkpoint(text).head.size == view.size:
+                return None
+        return self.sign()
+
+    def sign_statement(self, statement: bytes, *, purpose: str) -> tuple[CosignerKey, bytes]:
+        """Sign something other than a tree with the log's present key, which is returned with the signature.
+
+        Raises:
+            LogKeyError: This installation does not have that key.
+        """
+        signer = self._signer()
+        return signer.public, signer.sign(statement, purpose=purpose)
+
     def rotate_key(self) -> SignedCheckpoint:
         """Replace the log's key, e.g. because somebody may have read it, and sign with the new one."""
         self.sign()

@@ -138,6 +138,7 @@ class AnalysisStore(Protocol):
 
         Raises:
             LeaseLostError: Another worker has taken the analysis over; nothing is stored.
+            governance.errors.ModelNotInUseError: The model was halted meanwhile; nothing is stored.
         """
 
     # Reading
@@ -191,7 +192,7 @@ class AnalysisStore(Protocol):
     def get_user(self, username: str) -> User | None:
         """One user."""
 
-    def save_user(self, user: User) -> None:
+    def save_user(self, user: User, *, now: datetime) -> None:
         """Add or replace a user."""
 
     def save_token(self, username: str, *, token_digest: str, now: datetime) -> None:

@@ -2,6 +2,7 @@
 
 from fhir_adapter.model import ReviewDecision
 from plugin.errors import AnalysisNotFoundError, CommentRequiredError, NotAwaitingReviewError
+from plugin.services.governance.monitoring import note_review
 from plugin.services.ports import Services
 from plugin.services.values import ReviewRecord, User
 
@@ -24,3 +25,4 @@ def review_result(
     if not services.store.save_review(analysis_id, review=review, destination=services.site.fhir_base_url, now=now):
         raise NotAwaitingReviewError("This result does not await a decision: it is not published yet, or was decided.")
     services.queue.deliver(analysis_id)
+    note_review(services, analysis_id)

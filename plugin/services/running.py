@@ -15,6 +15,7 @@ from plugin.services.values import Analysis, AnalysisState, Step
 
 _LONGEST_WAIT = timedelta(hours=1)
 _PROGRESS_INTERVAL_S = 0.25
+_ENDS = {Treatment.NOT_ANALYSABLE: AnalysisState.NOT_ANALYSABLE, Treatment.HALT: AnalysisState.HALTED}
 
 
 class Run:
@@ -67,7 +68,7 @@ class Run:
             retry_at = later(now, site.retry_base, analysis.attempt)
             store.release(analysis.id, owner=self.owner, now=now, retry_at=retry_at, reason=f"Waiting: {reason}")
             return
-        ended = AnalysisState.NOT_ANALYSABLE if treatment is Treatment.NOT_ANALYSABLE else AnalysisState.FAILED
+        ended = _ENDS.get(treatment, AnalysisState.FAILED)
         store.finish(analysis.id, ended, reason_code=type(error).__name__, reason=reason, now=now)
 
     def _check_lease(self) -> None:

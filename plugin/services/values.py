@@ -1,5 +1,6 @@
 """What the use cases speak of: analyses, their states, results, deliveries, events and users."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -197,6 +198,11 @@ class Artefact:
     name: str
     media_type: str
     content: bytes
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content."""
+        return hashlib.sha256(self.content).hexdigest()
 
 
 class EventState(StrEnum):

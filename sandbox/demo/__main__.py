@@ -11,11 +11,13 @@ from types import FrameType
 
 import click
 
+from sandbox.demo.bias_watch import describe_halt, tell_halt
+from sandbox.demo.bias_watch import watch_halt as watch_the_halt
 from sandbox.demo.display import Display
 from sandbox.demo.errors import DemoError
 from sandbox.demo.processes import Processes
 from sandbox.demo.state import locked
-from sandbox.demo.values import Plan
+from sandbox.demo.values import Plan, Running
 from sandbox.demo.walk import describe, describe_failure, start_everything, walk
 from sandbox.patients import subject_ids
 
@@ -48,7 +50,14 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     help="Folder that keeps everything.  [default: var/demo; with --once a temporary one]",
 )
 @click.option("--timeout", default=300.0, show_default=True, help="Wait so many seconds for the results.")
-def main(once: bool, as_json: bool, port: int, subject: str, keep: Path | None, timeout: float) -> None:
+@click.option(
+    "--watch-halt",
+    is_flag=True,
+    help="Instead: one of two scanners goes bad, its results are rejected, and the model halts by itself.",
+)
+def main(
+    once: bool, as_json: bool, port: int, subject: str, keep: Path | None, timeout: float, watch_halt: bool
+) -> None:
     """Try it: a pretend EHR and PACS, a real patient's MRI under an invented name, and the whole loop.
 
     Everything runs on this machine and listens on 127.0.0.1 only. Research use only; not a medical device.
@@ -62,7 +71,7 @@ def main(once: bool, as_json: bool, port: int, subject: str, keep: Path | None, 
     plan = Plan(folder, subject, port, timeout)
     try:
         with locked(folder):
-            _run(plan, display, once=once, as_json=as_json)
+            _run(plan, display, once=once, as_json=as_json, is_watch=watch_halt)
     except DemoError as error:
         display.tell_failure(error)
         if as_json:
@@ -78,15 +87,14 @@ def main(once: bool, as_json: bool, port: int, subject: str, keep: Path | None, 
     sys.exit(exit_code)
 
 
-def _run(plan: Plan, display: Display, *, once: bool, as_json: bool) -> None:
+def _run(plan: Plan, display: Display, *, once: bool, as_json: bool, is_watch: bool) -> None:
     """Start, walk, tell, stay; the processes are stopped whatever happens."""
     processes = Processes(plan.folder / "logs")
     try:
         running = start_everything(plan, processes, display)
-        outcome = walk(plan, running, processes, display)
+        told = _watch(plan, running, processes, display) if is_watch else _walk(plan, running, processes, display)
         if as_json:
-            click.echo(json.dumps(describe(outcome)))
-        display.tell_outcome(outcome)
+            click.echo(json.dumps(told))
         if not once:
             display.tell_addresses(running, str(plan.folder))
             display.say("Running. Stop with Ctrl-C; start again to find everything as it was.")
@@ -98,6 +106,18 @@ def _run(plan: Plan, display: Display, *, once: bool, as_json: bool) -> None:
             signal.signal(name, signal.SIG_IGN)
         with display.step("Stopping"):
             processes.stop()
+
+
+def _walk(plan: Plan, running: Running, processes: Processes, display: Display) -> dict[str, object]:
+    outcome = walk(plan, running, processes, display)
+    display.tell_outcome(outcome)
+    return describe(outcome)
+
+
+def _watch(plan: Plan, running: Running, processes: Processes, display: Display) -> dict[str, object]:
+    halted = watch_the_halt(plan, running, processes, display)
+    tell_halt(display, halted, running.product.url)
+    return describe_halt(halted)
 
 
 if __name__ == "__main__":

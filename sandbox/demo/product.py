@@ -1,16 +1,18 @@
 """The product, from outside: its commands, its processes and its API."""
 
+import json
 import os
 import sys
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from sandbox.demo.errors import ProcessDiedError
+from sandbox.demo.errors import CommandError, ProcessDiedError
 from sandbox.demo.hospital import Hospital
 from sandbox.demo.processes import Processes
 from sandbox.demo.state import secret_file
@@ -18,8 +20,13 @@ from sandbox.serving import LOOPBACK
 
 USERNAME = "radiologist"
 DISPLAY_NAME = "Demo Radiologist"
+ADMINISTRATOR = "administrator"
+ETHICS_OFFICERS = ("ethics.one", "ethics.two")
+OFFICERS = {ADMINISTRATOR: "administrator", **dict.fromkeys(ETHICS_OFFICERS, "ethics-officer")}
+"""Role by username."""
 
 _QFL = str(Path(sys.executable).parent / "qfl")
+_WHY = "A demonstration on public images: nobody is treated by it."
 _READY_TIMEOUT_S = 90
 _POLL_S = 0.2
 
@@ -83,6 +90,7 @@ class Product:
     def __init__(self, processes: Processes, environment: Mapping[str, str]) -> None:
         self._processes = processes
         self._environment = environment
+        self._folder = Path(environment["QFL_DATA_DIR"])
         self.url = environment["QFL_PUBLIC_URL"]
         self._api = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
 
@@ -91,9 +99,12 @@ class Product:
         self._run("migrate")
 
     def start(self) -> None:
-        """Start web, worker and timer, and wait until the web process can serve."""
+        """Start web, worker and timer; wait_until_ready waits for them."""
         for name in ("web", "worker", "timer"):
             self._processes.start(name, [_QFL, name], self._environment)
+
+    def wait_until_ready(self) -> None:
+        """Wait until the web process can serve."""
         end = time.monotonic() + _READY_TIMEOUT_S
         while time.monotonic() < end:
             self._processes.check()
@@ -104,6 +115,61 @@ class Product:
                 pass  # it does not listen yet
             time.sleep(_POLL_S)
         raise ProcessDiedError(f"web did not get ready within {_READY_TIMEOUT_S} s", log=self._processes.log("web"))
+
+    def is_model_decided(self) -> bool:
+        """Whether the model was put in use, or halted, at an earlier start: then it stays so."""
+        return self._has_officers() and bool(
+            json.loads(self._run("governance", "status", "--json"))["state"] != "unreleased"
+        )
+
+    def add_officers(self) -> None:
+        """Add an administrator and two ethics officers, and give each a key under a passphrase of its own.
+
+        The passphrases are in files of the demo's folder, so that the officers can go on.
+        """
+        # An earlier start may have been interrupted at any point.
+        listed = self._run("governance", "officer", "list", "--json") if self._has_officers() else ""
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(self._add_user, OFFICERS))
+        if ADMINISTRATOR not in {json.loads(line)["username"] for line in listed.splitlines()}:
+            self._enrol(ADMINISTRATOR)
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(self._enrol, ETHICS_OFFICERS))
+
+    def release_model(self) -> str:
+        """Take the audit that ships with the model, and have an officer release it.
+
+        Where the audit did not pass, two officers override it for the demo.
+
+        Returns:
+            What the product said last.
+        """
+        try:
+            return self._govern("release", ETHICS_OFFICERS[0], "--shipped")
+        except CommandError:
+            told = [self._govern("override", name, "--reason", _WHY) for name in ETHICS_OFFICERS]
+            return told[-1]
+
+    def passphrase_file(self, username: str) -> Path:
+        """Where an officer's passphrase is."""
+        return secret_file(self._folder, f"passphrase-{username}")
+
+    def _has_officers(self) -> bool:
+        return (self._folder / f"passphrase-{ADMINISTRATOR}").exists()
+
+    def _add_user(self, username: str) -> None:
+        password = self.passphrase_file(username).read_text().strip()
+        self._run("users", "add", username, "--role", OFFICERS[username], "--password-stdin", given=f"{password}\n")
+
+    def _enrol(self, username: str) -> None:
+        people = [username] if username == ADMINISTRATOR else [username, ADMINISTRATOR]
+        given = "".join(f"{self.passphrase_file(name).read_text().strip()}\n" for name in people)
+        by = [] if username == ADMINISTRATOR else ["--by", ADMINISTRATOR]
+        self._run("governance", "officer", "enrol", username, *by, "--passphrase-stdin", given=given)
+
+    def _govern(self, act: str, username: str, *options: str) -> str:
+        passphrase = ("--passphrase-file", str(self.passphrase_file(username)))
+        return self._run("governance", act, "--current", "--by", username, *passphrase, *options)
 
     def add_radiologist(self, password: str, practitioner: str) -> None:
         """Add the user, or give an earlier one the new password, and sign in to the API."""

@@ -6,6 +6,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from rich.markup import escape
+
 from sandbox.demo.display import Display
 from sandbox.demo.errors import DemoError, LoopNotClosedError
 from sandbox.demo.hospital import Account, Findings, Hospital
@@ -19,7 +21,7 @@ TOPIC = "http://sandbox-ehr.example/SubscriptionTopic/imaging-study-available"
 
 _SUBSCRIPTION_TIMEOUT_S = 30
 _POLL_S = 0.5
-_FINISHED_OTHERWISE = frozenset({"not-analysable", "failed", "undelivered"})
+_FINISHED_OTHERWISE = frozenset({"not-analysable", "failed", "undelivered", "halted"})
 _OPEN = frozenset({"queued", "running", "publishing"})
 
 
@@ -32,8 +34,11 @@ def start_everything(plan: Plan, processes: Processes, display: Display) -> Runn
     product = Product(processes, build_environment(plan.folder, hospital, secret_files, ports["product"]))
     with display.step("Product: database"):
         product.migrate()
+    product.start()
+    if not product.is_model_decided():
+        _release(product, display)
     with display.step("Product: web, worker, timer"):
-        product.start()
+        product.wait_until_ready()
     password = secrets.token_urlsafe(12)
     with display.step("Product: a radiologist's account"):
         product.add_radiologist(password, hospital.employ_radiologist(DISPLAY_NAME))
@@ -41,6 +46,15 @@ def start_everything(plan: Plan, processes: Processes, display: Display) -> Runn
         product.subscribe(TOPIC)
         _wait_for_subscription(hospital, processes)
     return Running(hospital, product, password)
+
+
+def _release(product: Product, display: Display) -> None:
+    """Nothing is analysed before officers have put the model in use."""
+    with display.step("Officers: an administrator and two ethics officers get keys to sign with"):
+        product.add_officers()
+    with display.step("Officers put the model in use, under the audit that ships with it"):
+        told = product.release_model()
+    display.say(f"  [dim]{escape(told.strip())}[/]")
 
 
 def _start_hospital(

@@ -7,7 +7,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from fhir_adapter.model import ReviewDecision
+from governance.errors import ModelNotInUseError
 from plugin.errors import LeaseLostError
+from plugin.services.governance.values import ModelState, ModelStatus
 from plugin.services.values import (
     Analysis,
     AnalysisResult,
@@ -68,6 +70,7 @@ class InMemoryStore:
 
     Attributes:
         alive: What is_alive answers.
+        model_states: By version; InMemoryGovernance writes them, as both use one database.
     """
 
     def __init__(self) -> None:
@@ -80,6 +83,7 @@ class InMemoryStore:
         self._users: dict[str, User] = {}
         self._tokens: dict[str, str] = {}
         self._subscriptions: dict[str, SubscriptionRecord] = {}
+        self.model_states: dict[str, ModelStatus] = {}
 
     # Intake
 
@@ -252,6 +256,8 @@ class InMemoryStore:
             row = self._rows[analysis_id]
             if row.owner != owner:
                 raise LeaseLostError(f"analysis {analysis_id}: expected owner {owner}, another worker holds it now")
+            if not self.is_released(row.analysis.model_version):
+                raise ModelNotInUseError("The model was halted while this study was analysed: the result is dropped.")
             row.owner, row.lease_until = None, None
             row.artefacts = {artefact.name: artefact for artefact in artefacts}
             row.steps.append(StepRecord(Step.DELIVER, row.analysis.attempt, now, None))
@@ -267,6 +273,24 @@ class InMemoryStore:
                 reason=None,
                 result=result,
             )
+
+    def is_released(self, model_version: str | None) -> bool:
+        with self._lock:
+            status = self.model_states.get(model_version or "")
+            return status is not None and status.state is ModelState.RELEASED
+
+    def requeue_halted(self, model_version: str, *, now: datetime) -> list[str]:
+        """What _requeue of SqlGovernance does."""
+        queued = []
+        with self._lock:
+            for analysis_id, row in self._rows.items():
+                analysis = row.analysis
+                if analysis.state is AnalysisState.HALTED and analysis.model_version == model_version:
+                    row.due_at = now
+                    ended = {"reason_code": None, "reason": None, "finished_at": None}
+                    self._change(row, now, state=AnalysisState.QUEUED, attempt=0, **ended)
+                    queued.append(analysis_id)
+        return queued
 
     # Reading
 
@@ -349,6 +373,8 @@ class InMemoryStore:
         """Change one delivery and let its analysis follow."""
         with self._lock:
             outgoing = self._outbox[delivery_id]
+            if outgoing.delivery.state is DeliveryState.SENT:
+                return
             outgoing.lease_until = None
             outgoing.delivery = replace(outgoing.delivery, **changes)
             row = self._rows[outgoing.delivery.analysis_id]
@@ -406,7 +432,7 @@ class InMemoryStore:
         with self._lock:
             return self._users.get(username)
 
-    def save_user(self, user: User) -> None:
+    def save_user(self, user: User, *, now: datetime) -> None:
         with self._lock:
             self._users[user.username] = user
 

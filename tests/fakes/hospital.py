@@ -22,11 +22,13 @@ from plugin.services.values import (
 )
 from plugin.web.blueprints import register_web
 from tests.fakes.analysis_store import InMemoryStore
+from tests.fakes.governance_store import InMemoryGovernance, a_desk, release_up_front
 from tests.fakes.training_store import InMemoryTrainingStore
 from tests.fakes.work_queue import InMemoryQueue
 
 NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 PASSWORD = "correct horse battery"
+MODEL = "sha256:00"
 STUDY_UID = "2.25.1234567890"
 SECRET = "a-shared-secret"
 PATIENT = Patient("Meier^Anna", "MRN-004711", "19620304", "F")
@@ -64,6 +66,10 @@ class Hospital:
     queue: InMemoryQueue = field(default_factory=InMemoryQueue)
     public_url: str = "http://localhost"
 
+    def __post_init__(self) -> None:
+        self.governance = InMemoryGovernance(self.store)
+        release_up_front(self.governance, MODEL, at=NOW)
+
     def services(self) -> Services:
         site = Site(
             organisation="St. Anna Hospital",
@@ -77,7 +83,17 @@ class Hospital:
             retry_base=timedelta(seconds=5),
         )
         nothing: Any = None  # the web process asks neither EHR nor archive nor model
-        return Services(site, self.store, self.queue, nothing, nothing, nothing, self.clock, InMemoryTrainingStore())
+        return Services(
+            site,
+            self.store,
+            self.queue,
+            nothing,
+            nothing,
+            nothing,
+            self.clock,
+            InMemoryTrainingStore(),
+            a_desk(self.governance, self.clock),
+        )
 
     def queued(self, uid: str | None = STUDY_UID) -> str:
         number = len(self.store.list_events(limit=1000))
@@ -102,7 +118,7 @@ class Hospital:
             analysis_id,
             study_instance_uid=uid,
             work_key=f"key-{analysis_id}",
-            model_version="sha256:00",
+            model_version=MODEL,
             patient=patient,
             accession_number="A-1",
             study_date="20260303",

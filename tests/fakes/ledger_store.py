@@ -1,6 +1,6 @@
 """A ledger in memory, as the database keeps it, whose rows a test may tamper with."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -70,6 +70,9 @@ class InMemoryLedger:
 
     def row_of_key(self, key: str) -> Row | None:
         return next((row for row in self.rows() if row.key == key), None)
+
+    def rows_of_keys(self, keys: Sequence[str]) -> Mapping[str, Row]:
+        return {row.key: row for row in self.rows() if row.key in keys}
 
     def tile(self, row: int, index: int) -> bytes:
         return self.tiles.get((row, index), b"")

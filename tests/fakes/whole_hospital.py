@@ -11,10 +11,12 @@ from pydicom.dataset import Dataset
 from dicom_ingest.instances import encode_instance
 from fhir_adapter.ports import Resource
 from plugin.services import analysis, delivery, intake
+from plugin.services.governance import model_use
 from plugin.services.ports import Services, Site
 from plugin.services.values import Analysis
 from tests.fakes.analysis_store import InMemoryStore
 from tests.fakes.fhir_store import InMemoryFhirStore
+from tests.fakes.governance_store import InMemoryGovernance, a_desk, release_up_front
 from tests.fakes.image_archive import DEFAULT_ADDRESS, InMemoryArchive, InMemoryArchives
 from tests.fakes.mr_series import make_study, study_uid
 from tests.fakes.segmenter import ThresholdSegmenter
@@ -77,9 +79,13 @@ class WholeHospital:
     fhir: InMemoryFhirStore = field(default_factory=lambda: InMemoryFhirStore(base_url=EHR))
     archive: InMemoryArchive = field(default_factory=InMemoryArchive)
     segmenter: ThresholdSegmenter = field(default_factory=ThresholdSegmenter)
+    is_released: bool = True
 
     def __post_init__(self) -> None:
-        """Wire the services."""
+        """Wire the services, and release the model unless told."""
+        self.governance = InMemoryGovernance(self.store)
+        if self.is_released:
+            release_up_front(self.governance, self.segmenter.identity.version, at=self.clock())
         self.services = Services(
             site=Site(
                 organisation="Test Hospital",
@@ -99,6 +105,7 @@ class WholeHospital:
             segmenter=lambda: self.segmenter,
             clock=self.clock,
             trainings=InMemoryTrainingStore(),
+            governance=a_desk(self.governance, self.clock),
         )
 
     def scan(self, instances: Sequence[Dataset] | None = None, **changes: object) -> Resource:
@@ -164,6 +171,7 @@ class WholeHospital:
     def tick(self, passed: timedelta) -> None:
         """Be the timer after some time, and then the worker."""
         self.clock.advance(passed)
+        model_use.requeue_halted(self.services)
         for analysis_id in self.store.stalled(now=self.clock()):
             self.queue.analyse(analysis_id)
         for analysis_id in self.store.due_deliveries(now=self.clock()):

@@ -14,6 +14,7 @@ import httpx
 from tests.servers.processes import free_port, stop, wait_until
 
 QFL = Path(sys.executable).parent / "qfl"
+_ROOT = Path(__file__).parents[2]
 PASSWORD = "correct horse battery staple"
 
 
@@ -58,6 +59,19 @@ class Product:
         )
         assert not check or done.returncode == 0, f"qfl {' '.join(arguments)}: {done.stderr}"
         return done
+
+    def release_model(self) -> None:
+        """Have officers put the model in use; nothing is analysed before."""
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.servers.release_model"],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env=self.environment,
+            cwd=_ROOT,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
 
     def start(self, name: str, *arguments: str) -> None:
         """Start web, worker or timer in a process group of its own."""
@@ -133,6 +147,7 @@ def product(folder: Path, environment: Mapping[str, str]) -> Iterator[Product]:
     with ExitStack() as stack:
         stack.callback(running.stop_all)
         running.run("migrate")
+        running.release_model()
         running.run("users", "add", "dr.house", "--name", "Gregory House", "--password-stdin", text=f"{PASSWORD}\n")
         running.token = running.run("users", "token", "dr.house").stdout.strip()
         running.start("web")

@@ -9,6 +9,7 @@ from typing import Final
 
 from governance.ledger.entries import keyed_digest
 from governance.policy import GovernancePolicy
+from governance.ports import Chain
 from plugin.services.governance.policy_text import default_policy_text, parse_policy_text
 from plugin.services.governance.ports import GovernanceStore
 from plugin.services.ledger import Ledger
@@ -27,12 +28,14 @@ class GovernanceDesk:
         key: Gives the hospital's own key of digests; whoever has it can find out whom a digest is of.
         clock: Gives the time.
         ledger: Of the site.
+        chain: The consortium's contract; None where the site has none.
     """
 
     store: GovernanceStore
     key: Callable[[], bytes] = field(repr=False)
     clock: Callable[[], datetime]
     ledger: Ledger
+    chain: Chain | None = None
 
     def policy(self) -> GovernancePolicy:
         """The policy in force, read anew each time.

@@ -19,11 +19,14 @@ class GovernanceStore(Protocol):
     """Officers, their acts, the models' states, audits, observations, reports and policies."""
 
     # Officers and acts
-    def save_officer(self, officer: Officer, *, entries: Sequence[Entry]) -> None:
-        """Add an officer, or replace the key."""
+    def save_officer(self, officer: Officer, *, act: SignedAct, entries: Sequence[Entry]) -> None:
+        """Add an officer, or replace or revoke the key, with the act that does it."""
 
     def officer(self, username: str) -> Officer | None:
         """One officer."""
+
+    def officers(self) -> Sequence[Officer]:
+        """All of them, by username."""
 
     def acts(self, subject: str | None = None) -> Sequence[SignedAct]:
         """Acts on a subject, or all, in their order."""
@@ -39,13 +42,25 @@ class GovernanceStore(Protocol):
         """Of all models."""
 
     def set_model_status(
-        self, status: ModelStatus, *, entries: Sequence[Entry], act: SignedAct | None = None
+        self, status: ModelStatus, *, was: ModelStatus | None, entries: Sequence[Entry], act: SignedAct | None = None
     ) -> Sequence[str]:
         """Change a model's state, with the act that does it and its entries, all or none.
 
+        Args:
+            status: The new one.
+            was: What the change starts from, as model_status told.
+            entries: Of the ledger.
+            act: That does it.
+
         Returns:
             Ids of the analyses that waited for the model and are queued again, when it may run again.
+
+        Raises:
+            ReleaseError: Somebody else has changed the state meanwhile; nothing is done.
         """
+
+    def requeue_halted(self, model_version: str, *, now: datetime) -> Sequence[str]:
+        """Queue the analyses that wait for a model, if it is released; gives their ids."""
 
     # Audits
     def save_audit(self, audit: AuditRecord, *, entries: Sequence[Entry]) -> None:
@@ -65,8 +80,8 @@ class GovernanceStore(Protocol):
         """The newest ones, oldest first."""
 
     # Reports and policies
-    def save_report(self, report: GovernanceReport, *, entries: Sequence[Entry]) -> None:
-        """Keep a report."""
+    def save_report(self, report: GovernanceReport, *, entries: Sequence[Entry], once: bool = False) -> bool:
+        """Keep a report; with `once`, unless there is one of its kind and period. Says whether it was kept."""
 
     def report(self, digest: str) -> GovernanceReport | None:
         """One report."""
