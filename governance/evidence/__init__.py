@@ -1,0 +1,1 @@
+"""The bundle for an external audit: evidence, proofs, policies, acts and the verifier, in one signed archive."""
