@@ -24,6 +24,7 @@ from federated.rounds.terms import RoundTerms
 from fhir_adapter.adapters.rest import FhirRestStore
 from governance.adapters.ledger_folder import LedgerFolder
 from governance.adapters.sql_ledger import SqlLedger, create_ledger_tables
+from governance.ledger.entries import keyed_digest
 from governance.ports import Chain
 from plugin.adapters import sql_engine
 from plugin.adapters.celery_queue import CeleryWorkQueue, create_celery
@@ -32,16 +33,25 @@ from plugin.adapters.child_processes import ChildProcesses, alone
 from plugin.adapters.ledger_recorder import LedgerRecorder
 from plugin.adapters.round_folder import RoundFolder
 from plugin.adapters.round_secrets import RoundSecrets
+from plugin.adapters.sql_coverage import SqlCoverage
+from plugin.adapters.sql_evidence import SqlEvidence
 from plugin.adapters.sql_governance import SqlGovernance
 from plugin.adapters.sql_rounds import SqlRounds
 from plugin.adapters.sql_store import SqlAnalysisStore
+from plugin.adapters.sql_subjects import SqlSubjects
 from plugin.adapters.training_folder import TrainingFolder
 from plugin.errors import SettingsError
 from plugin.services.federation import Engine
 from plugin.services.federation_desk import FederationDesk, SiteDesk
 from plugin.services.federation_folders import POLICY, Coordinator, installed_kit, load_site, read_address
 from plugin.services.federation_runs import RunViews
+from plugin.services.governance.coverage import Coverable, begin_recording
+from plugin.services.governance.dates import read_dates
 from plugin.services.governance.desk import GovernanceDesk, digest_key
+from plugin.services.governance.journal import Journal
+from plugin.services.governance.reporting_desk import ReportingDesk, read_card
+from plugin.services.governance.round_journal import STORED, RoundJournal
+from plugin.services.governance.subjects import SubjectStore
 from plugin.services.ledger import Ledger
 from plugin.services.local_run import Children
 from plugin.services.policed_messages import within_policy
@@ -68,6 +78,7 @@ def build_celery(settings: Settings) -> Celery:
     """Celery with the tasks' way to the services; each worker process builds its own on its first task."""
     app = create_celery(settings.work, settings.data_dir)
     app.qfl_services = cache(lambda: build_services(settings, app))
+    app.qfl_reporting = cache(lambda: build_reporting(settings, app.qfl_services()))
     app.qfl_round_work = cache(lambda: build_round_work(settings, app.qfl_services))
     app.conf.imports = ("plugin.tasks",)
     # Two lines for each tick of the timer would bury what matters.
@@ -80,9 +91,10 @@ def build_services(settings: Settings, celery: Celery | None = None) -> Services
     """Everything the use cases work with. Nothing is connected and no model is loaded yet."""
     # It logs whole URLs at INFO, and a search's URL can name a patient.
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    engine = sql_engine.connect(settings.database_url)
     return Services(
         site=_site(settings),
-        store=SqlAnalysisStore(sql_engine.connect(settings.database_url), hint_interval=settings.work.lease),
+        store=SqlAnalysisStore(engine, hint_interval=settings.work.lease, journal=build_journal(settings)),
         queue=CeleryWorkQueue(celery or create_celery(settings.work, settings.data_dir)),
         fhir=_fhir(settings),
         archives=_archives(settings),
@@ -96,13 +108,54 @@ def build_services(settings: Settings, celery: Celery | None = None) -> Services
 
 def build_governance(settings: Settings) -> GovernanceDesk:
     """What governs the site's models. Nothing is connected yet."""
-    folder = settings.data_dir / "governance"
     return GovernanceDesk(
         SqlGovernance(sql_engine.connect(settings.database_url)),
-        cache(lambda: digest_key(folder)),
+        _digest_key(settings),
         _now,
         build_ledger(settings),
+        build_chain(settings) if settings.consortium and settings.consortium.contract else None,
     )
+
+
+def build_journal(settings: Settings) -> Journal:
+    """What makes the ledger's entries of the clinical loop."""
+    key = _digest_key(settings)
+    return Journal(lambda what, name: keyed_digest(key(), f"{what}:{name}"))
+
+
+def build_coverage(settings: Settings) -> Coverable:
+    """The database, to be compared with the ledger in it. Nothing is connected yet."""
+    engine = sql_engine.connect(settings.database_url)
+    return SqlCoverage(engine, build_journal(settings), build_round_journal(settings))
+
+
+def build_round_journal(settings: Settings) -> RoundJournal:
+    """What makes the ledger's entries of what the site keeps of its federated rounds."""
+    key, kit = _digest_key(settings), installed_kit(settings.federation.folder)
+    return RoundJournal(lambda what, name: keyed_digest(key(), f"{what}:{name}"), kit.site if kit else "not joined")
+
+
+def build_reporting(settings: Settings, services: Services | None = None) -> ReportingDesk:
+    """What governance reports and evidence bundles are made with. Nothing is connected yet."""
+    services = services or build_services(settings)
+    return ReportingDesk(
+        services=services,
+        queries=SqlEvidence(sql_engine.connect(settings.database_url)),
+        database=build_coverage(settings),
+        dates=lambda: read_dates(settings.reporting.dates),
+        card=lambda version: read_card(settings.model_dir, services.governance, version),
+        schedule=settings.reporting.schedule,
+    )
+
+
+def build_subjects(settings: Settings) -> SubjectStore:
+    """Where what is held on a patient is found and erased. Nothing is connected yet."""
+    return SqlSubjects(sql_engine.connect(settings.database_url))
+
+
+def _digest_key(settings: Settings) -> Callable[[], bytes]:
+    folder = settings.data_dir / "governance"
+    return cache(lambda: digest_key(folder))
 
 
 def build_training_store(folder: Path) -> TrainingStore:
@@ -113,7 +166,9 @@ def build_training_store(folder: Path) -> TrainingStore:
 def migrate_database(settings: Settings) -> None:
     """Bring the database's schema to this code's version, and open the ledger: nothing is done unrecorded."""
     sql_engine.migrate(sql_engine.connect(settings.database_url))
-    build_ledger(settings).open()
+    ledger = build_ledger(settings)
+    ledger.open()
+    begin_recording(ledger, build_coverage(settings), now=_now())
 
 
 def build_sampler(
@@ -243,7 +298,9 @@ def build_site_records(settings: Settings) -> SqlRounds:
     """The hospital's records of its federated rounds; the budget's limits are those of its policy."""
     secrets = RoundSecrets(settings.data_dir / "round-secrets")
     engine = sql_engine.connect(settings.database_url)
-    return SqlRounds(engine, secrets, lambda: read_policy(policy_file(settings)).privacy)
+    return SqlRounds(
+        engine, secrets, lambda: read_policy(policy_file(settings)).privacy, build_round_journal(settings)
+    )
 
 
 def build_cohort_source(settings: Settings, services: Callable[[], Services]) -> CohortSource:
@@ -301,7 +358,7 @@ def build_agent(settings: Settings, should_stop: Callable[[], bool]) -> Callable
         PolicedWorker(worker, policy_file(settings)),
         build_site_rules(settings, records, cohort),
         records,
-        LoggedRecorder(LedgerRecorder(build_ledger(settings).record, _now)),
+        LoggedRecorder(LedgerRecorder(build_ledger(settings).record, _now, STORED)),
         _now,
     )
     health = Health(settings.federation.work / HEALTH_FILE, _now)

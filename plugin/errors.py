@@ -15,6 +15,7 @@ PluginError
 │   ├── NotRestartableError
 │   ├── CommentRequiredError
 │   ├── UserError                 a user that cannot be added or found
+│   ├── SubjectNotFoundError      nothing is held on that patient
 │   ├── TrainingNotFoundError     no training of that id
 │   ├── TrainingBusyError         another process is at that training
 │   ├── TrainingRunError          a training whose record or folder cannot be used
@@ -108,6 +109,10 @@ class CommentRequiredError(RequestError):
 
 class UserError(RequestError):
     """A user that cannot be added or found."""
+
+
+class SubjectNotFoundError(RequestError):
+    """Nothing is held on that patient."""
 
 
 class TrainingNotFoundError(RequestError):
@@ -255,6 +260,7 @@ REMEDIES: dict[type[Exception], Remedy] = {
     CommentRequiredError: Remedy(Treatment.REFUSE, 422, 65),
     UserError: Remedy(Treatment.REFUSE, 400, 64),
     SubscriptionError: Remedy(Treatment.REFUSE, 400, 64),
+    SubjectNotFoundError: Remedy(Treatment.REFUSE, 404, 66),
     TrainingNotFoundError: Remedy(Treatment.REFUSE, 404, 66),
     TrainingBusyError: Remedy(Treatment.REFUSE, 409, 75),
     TrainingRunError: Remedy(Treatment.REFUSE, 409, 73),
@@ -302,6 +308,7 @@ REMEDIES: dict[type[Exception], Remedy] = {
     models.NiftiFileError: Remedy(Treatment.REFUSE, 422, 65),
     models.NetworkConfigError: _FAIL,
     models.TrainingDataError: Remedy(Treatment.FAIL, 422, 65),
+    models.BalanceDataError: Remedy(Treatment.REFUSE, 422, 65),
     models.TrainingSettingsError: Remedy(Treatment.REFUSE, 422, 64),
     models.CheckpointError: Remedy(Treatment.FAIL, 500, 65),
     models.DivergedError: _OURS,
@@ -336,6 +343,7 @@ REMEDIES: dict[type[Exception], Remedy] = {
     governance.ReleaseError: Remedy(Treatment.REFUSE, 409, 65),
     governance.ModelNotInUseError: Remedy(Treatment.HALT, 503, 77),
     governance.AuditDataError: Remedy(Treatment.REFUSE, 422, 65),
+    governance.MonitoringDataError: Remedy(Treatment.FAIL, 500, 65),
     governance.ReportError: Remedy(Treatment.REFUSE, 422, 65),
     governance.AnchorError: _RETRY,
     governance.EntryError: _OURS,

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from federated.errors import QuantumError
 from federated.quantum.policy import Price, QuantumPolicy
+from governance.compliance.periods import Schedule
 from plugin.errors import SettingsError
 
 PACKAGED_MODEL = Path(__file__).parent.parent / "federated" / "weights"
@@ -173,6 +174,19 @@ class ConsortiumSettings:
 
 
 @dataclass(frozen=True)
+class Reporting:
+    """Governance reports that are issued by themselves.
+
+    Attributes:
+        schedule: How often.
+        dates: File with the dates from which frameworks apply; None for the one that is shipped.
+    """
+
+    schedule: Schedule = Schedule.BIANNUAL
+    dates: Path | None = None
+
+
+@dataclass(frozen=True)
 class Settings:
     """All settings of one process."""
 
@@ -187,6 +201,7 @@ class Settings:
     quantum: Quantum
     federation: Federation
     consortium: ConsortiumSettings | None = None
+    reporting: Reporting = field(default_factory=Reporting)
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -240,6 +255,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         quantum=_quantum(env),
         federation=_federation(env),
         consortium=_consortium(env),
+        reporting=_reporting(env),
     )
 
 
@@ -283,6 +299,13 @@ def _consortium(env: "_Environment") -> ConsortiumSettings | None:
     if passphrase is None:
         raise SettingsError("QFL_CHAIN_PASSPHRASE_FILE is not set; it opens the key in QFL_CHAIN_KEYSTORE.")
     return ConsortiumSettings(env.url("QFL_CHAIN_URL"), contract, Path(env.text("QFL_CHAIN_KEYSTORE")), passphrase)
+
+
+def _reporting(env: "_Environment") -> Reporting:
+    schedule, dates = env.text("QFL_GOVERNANCE_REPORTS", Schedule.BIANNUAL), env.optional("QFL_GOVERNANCE_DATES")
+    if schedule not in list(Schedule):
+        raise SettingsError(f"QFL_GOVERNANCE_REPORTS must be {', '.join(Schedule)}, got {schedule!r}.")
+    return Reporting(Schedule(schedule), Path(dates).absolute() if dates else None)
 
 
 def _quantum(env: "_Environment") -> Quantum:

@@ -3,12 +3,17 @@
 The database says what is to be done, so a task that runs twice is harmless.
 """
 
+import logging
+
 from celery import Task, shared_task
 
 from fhir_adapter.errors import FhirUnavailableError
+from governance.errors import GovernanceError
 from plugin.services import analysis, delivery, intake, round_work, subscriptions, training
+from plugin.services.governance import consortium, model_use, monitoring, reports
 from plugin.services.ports import Services
 
+_log = logging.getLogger(__name__)
 _LONGEST_TRAINING_S = 14 * 86400
 """Of one attempt; the timer has the next one go on from the last checkpoint."""
 
@@ -59,12 +64,39 @@ def requeue_stalled(self: Task) -> None:
     """Queue the work that lost its worker, its message or its turn."""
     services = _services(self)
     now = services.clock()
+    model_use.requeue_halted(services)
     for analysis_id in services.store.stalled(now=now):
         services.queue.analyse(analysis_id)
     for analysis_id in services.store.due_deliveries(now=now):
         services.queue.deliver(analysis_id)
     for run_id in training.find_stalled(services):
         services.queue.train(run_id)
+
+
+@shared_task(name="qfl.sign_ledger", bind=True)
+def sign_ledger(self: Task) -> None:
+    """Sign what the ledger has got since the last time; says in the worker's log why it does not."""
+    try:
+        _services(self).governance.ledger.sign_new()
+    except GovernanceError as error:
+        _log.error("the ledger was not signed: %s", error)
+
+
+@shared_task(name="qfl.watch_models", bind=True)
+def watch_models(self: Task) -> None:
+    """Judge the models in use, halt one that a rule speaks against, and keep up with the consortium."""
+    services = _services(self)
+    consortium.keep_up(services)
+    monitoring.watch_models(services)
+
+
+@shared_task(name="qfl.issue_reports", bind=True)
+def issue_reports(self: Task) -> None:
+    """Issue the governance report that is due, once; says in the worker's log why it does not."""
+    try:
+        reports.issue_due(self.app.qfl_reporting())
+    except GovernanceError as error:
+        _log.error("no governance report was issued: %s", error)
 
 
 @shared_task(name="qfl.recover_events", bind=True)

@@ -4,8 +4,9 @@ The broker may be away: the timer then finds the work in the database.
 """
 
 import logging
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -18,6 +19,12 @@ INFERENCE = "inference"
 DELIVERY = "delivery"
 TRAINING = "training"
 _HARD_LIMIT_S = 3600
+_SIGNING = timedelta(minutes=1)
+"""How long an entry of the ledger may wait for a signed checkpoint."""
+_REPORTING = timedelta(hours=1)
+"""How long after a period its report may come."""
+_WATCH: Final = timedelta(minutes=1)
+"""How often the models in use are judged, beside each review."""
 
 
 def create_celery(work: Work, data_dir: Path) -> Celery:
@@ -50,6 +57,21 @@ def create_celery(work: Work, data_dir: Path) -> Celery:
                 "task": "qfl.requeue_stalled",
                 "schedule": work.tick,
                 "options": {"expires": work.tick.total_seconds()},
+            },
+            "sign the ledger": {
+                "task": "qfl.sign_ledger",
+                "schedule": _SIGNING,
+                "options": {"expires": _SIGNING.total_seconds()},
+            },
+            "watch the models": {
+                "task": "qfl.watch_models",
+                "schedule": _WATCH,
+                "options": {"expires": _WATCH.total_seconds()},
+            },
+            "issue governance reports": {
+                "task": "qfl.issue_reports",
+                "schedule": _REPORTING,
+                "options": {"expires": _REPORTING.total_seconds()},
             },
             "recover missed events": {
                 "task": "qfl.recover_events",

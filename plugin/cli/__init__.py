@@ -4,6 +4,7 @@ import click
 
 from plugin.cli.analyses import analyse
 from plugin.cli.data import data
+from plugin.cli.explanation import explain
 from plugin.cli.federation import federation
 from plugin.cli.governance import governance
 from plugin.cli.prediction import predict
@@ -26,6 +27,7 @@ def main() -> None:
 _COMMANDS = (
     *(migrate, web, worker, timer, analyse, predict, quantum, subscriptions, users, demo, data, train, federation),
     governance,
+    explain,
 )
 for _command in _COMMANDS:
     main.add_command(_command)

@@ -37,7 +37,7 @@ def predict(source: Path, output: Path, model: Path | None, as_json: bool) -> No
     from plugin.settings import PACKAGED_MODEL
 
     segmenter = load_segmenter(model or PACKAGED_MODEL)
-    with _progress_bar() as progress:
+    with progress_bar() as progress:
         predicted = prediction.predict(source, output, segmenter, progress)
     if as_json:
         click.echo(json.dumps(predicted.document, indent=2, ensure_ascii=False))
@@ -46,7 +46,7 @@ def predict(source: Path, output: Path, model: Path | None, as_json: bool) -> No
 
 
 @contextmanager
-def _progress_bar() -> Iterator[Any]:
+def progress_bar() -> Iterator[Any]:
     """On standard error, so that --json can be piped."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn

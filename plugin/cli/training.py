@@ -18,6 +18,15 @@ from plugin.cli.common import INTERRUPTED, explained, interruptible
 @click.option("--arm", metavar="NAME", help="Which network: hybrid, one of its controls (mlp, identity, ...), or unet.")
 @click.option("--data", metavar="FOLDER", help="Train on the labelled cases of this folder (BraTS layout).")
 @click.option("--held-out", multiple=True, metavar="CASE", help="A case of the folder not to train on; repeatable.")
+@click.option(
+    "--balance", metavar="NAMES", help="Even out groups by case weights: sex, age, ethnicity, site; or sex,age."
+)
+@click.option(
+    "--balance-solver",
+    metavar="NAME",
+    help="How: exact, annealed, greedy, qaoa, vqe, reweighing or equal-reweighing.  [default: exact]",
+)
+@click.option("--max-gap", type=float, help="Choose thresholds so that these groups' mean Dice is no further apart.")
 @click.option("--output", metavar="DIR", type=click.Path(path_type=Path), help="Where the model and its files go.")
 @click.option("--steps", type=int, help="Optimiser steps.")
 @click.option("--seed", type=int, help="Of everything that is random.")
@@ -65,7 +74,12 @@ def train(
 def _request(wanted: dict[str, Any]) -> Any:
     from federated.training_request import TrainingRequest
 
-    return TrainingRequest(**{**wanted, "preset": wanted["preset"] or "tiny", "held_out": tuple(wanted["held_out"])})
+    lists = {"held_out": tuple(wanted["held_out"]), "balance": _names(wanted["balance"])}
+    return TrainingRequest(**{**wanted, "preset": wanted["preset"] or "tiny", **lists})
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()
 
 
 def _check_resume(output: Path | None, wanted: dict[str, Any]) -> None:

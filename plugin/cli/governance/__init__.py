@@ -2,7 +2,7 @@
 
 import click
 
-from plugin.cli.governance import chain, ledger
+from plugin.cli.governance import audit, cards, chain, ledger, officers, policy, release, reports, subjects
 
 
 @click.group()
@@ -10,6 +10,6 @@ def governance() -> None:
     """The ledger of everything that was done, and who may do what."""
 
 
-for _module in (ledger, chain):
+for _module in (ledger, audit, chain, cards, officers, release, policy, reports, subjects):
     for _command in _module.COMMANDS:
         governance.add_command(_command)

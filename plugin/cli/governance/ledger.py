@@ -53,8 +53,12 @@ def verify(
 ) -> None:
     """Check every entry, hash, signature and key; says exactly what is wrong and where.
 
+    The site's own ledger is also compared with the database: each transaction is an entry, and each entry's row is
+    there and unchanged.
+
     Exit code 0: intact; 1: something is wrong.
     """
+    coverage = None
     if bundle is not None:
         report = _verify_bundle(bundle, first_key, witnesses, quorum)
     else:
@@ -62,8 +66,10 @@ def verify(
 
         outside = [read_checkpoint_file(str(path), _read(path).decode("utf-8", "replace")) for path in checkpoints]
         report = _ledger(coordinator).verify(outside=outside, quorum=quorum)
-    tell(report.to_json(), as_json=as_json, text=_story(report))
-    if not report.is_intact:
+        coverage = _coverage() if coordinator is None else None
+    told = report.to_json() if coverage is None else {**report.to_json(), "coverage": coverage.to_json()}
+    tell(told, as_json=as_json, text=report.story() if hasattr(report, "story") else _story(report, coverage))
+    if not (report.is_intact and (coverage is None or coverage.is_complete)):
         sys.exit(_SOMETHING_WRONG)
 
 
@@ -168,10 +174,15 @@ def _verify_bundle(bundle: Path, first_key: Path | None, witnesses: Path | None,
     key = CosignerKey.parse(_read(first_key).decode("utf-8", "replace")) if first_key else None
     lines = _read(witnesses).decode("utf-8", "replace").splitlines() if witnesses else []
     known = [CosignerKey.parse(line) for line in lines if line.strip() and not line.startswith("#")]
-    return verify_bundle(parse_bundle(_read(bundle, MAX_BUNDLE_BYTES)), Trust(key, (), known, quorum))
+    content, trust = _read(bundle, MAX_BUNDLE_BYTES), Trust(key, (), known, quorum)
+    if content.startswith(b"PK"):  # an evidence bundle is a ZIP file
+        from governance.evidence.verification import verify_evidence
+
+        return verify_evidence(content, trust)
+    return verify_bundle(parse_bundle(content), trust)
 
 
-def _story(report: Any) -> str:
+def _story(report: Any, coverage: Any = None) -> str:
     signed = (
         f"{report.signed_size:,} of them signed {report.signed_at:%Y-%m-%d %H:%M:%S %Z}"
         if report.signed_at
@@ -183,8 +194,33 @@ def _story(report: Any) -> str:
     lines += [f"  cosigned by {name} {at:%Y-%m-%d %H:%M:%S %Z}" for name, at in sorted(report.witnesses.items())]
     lines += [f"  WRONG {finding.fault}: {finding.message}" for finding in report.findings]
     lines += [f"  note: {note}" for note in report.notes]
-    lines.append("Intact." if report.is_intact else f"Not intact: {len(report.findings)} findings.")
+    lines += _story_of_coverage(coverage) if coverage else ()
+    wrong = len(report.findings) + (coverage.number_of_gaps if coverage else 0)
+    lines.append(f"Not intact: {wrong:,} findings." if wrong else "Intact.")
     return "\n".join(lines)
+
+
+def _coverage() -> Any:
+    from plugin.bootstrap import build_coverage
+    from plugin.services.governance.coverage import coverage_of
+    from plugin.settings import load_settings
+
+    return coverage_of(build_coverage(load_settings()))
+
+
+def _story_of_coverage(coverage: Any) -> list[str]:
+    recorded, wanted = sum(coverage.recorded.values()), sum(coverage.transactions.values())
+    # Rounded down: 100 % is all of them.
+    share = f" ({1000 * recorded // wanted / 10:g} %)" if wanted else ""
+    lines = [f"coverage: {recorded:,} of {wanted:,} transactions are in the log{share}."]
+    lines += [f"  WRONG {gap.problem}: {gap.message}" for gap in coverage.gaps]
+    if coverage.number_of_gaps > len(coverage.gaps):
+        lines.append(f"  and {coverage.number_of_gaps - len(coverage.gaps):,} more.")
+    if before := sum(coverage.before.values()):
+        lines.append(f"  note: {before:,} transactions are from before the ledger began.")
+    if coverage.erased:
+        lines.append(f"  note: {coverage.erased:,} transactions were erased for patients, as the log says.")
+    return lines
 
 
 def _facts(facts: Any) -> str:
