@@ -8,11 +8,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from click.testing import CliRunner
 
+from federated.model_file import load_model
 from federated.rounds.plan import parse_plan
 from plugin.cli import main
 from plugin.services.federation import keep_plan, run_folder
 from plugin.services.federation_kits import make_all
 from plugin.services.site_agent import Health
+from plugin.settings import PACKAGED_STARTS
 from tests.fakes.round_terms import example_plan
 
 SITES = ["site-01", "site-02", "site-03"]
@@ -79,9 +81,24 @@ class TestPlan:
         assert code == 0
         assert parse_plan(output).privacy.record_noise > 0
 
+    def test_with_noise_the_head_of_the_shipped_model_is_trained_unless_told(self, coordinator):
+        def learns(*options):
+            code, output = run("plan", coordinator, "--run", "spring", *options)
+            assert code == 0, output
+            plan = parse_plan(output)
+            return plan.learning.trainable, plan.model
+
+        assert learns() == ("head", str(PACKAGED_STARTS["tiny"]))
+        load_model(PACKAGED_STARTS["tiny"])
+        assert learns("--fresh") == ("all", "")
+        assert learns("--no-privacy") == ("all", "")
+        assert learns("--preset", "phantom") == ("all", "")
+        assert learns("--model", "/models/own") == ("all", "/models/own")
+
     @pytest.mark.parametrize(
         ("options", "code", "message"),
         [
+            pytest.param(["--fresh", "--model", "x"], 2, "contradict", id="start"),
             pytest.param(["--no-privacy", "--strategy", "magic"], 65, "Expected one of fedavg", id="strategy"),
             pytest.param(["--no-privacy", "--epsilon", "3"], 2, "contradict", id="privacy"),
             pytest.param(["--no-privacy", "--quorum", "9"], 65, "Expected a quorum", id="quorum"),
