@@ -298,9 +298,7 @@ def build_site_records(settings: Settings) -> SqlRounds:
     """The hospital's records of its federated rounds; the budget's limits are those of its policy."""
     secrets = RoundSecrets(settings.data_dir / "round-secrets")
     engine = sql_engine.connect(settings.database_url)
-    return SqlRounds(
-        engine, secrets, lambda: read_policy(policy_file(settings)).privacy, build_round_journal(settings)
-    )
+    return SqlRounds(engine, secrets, lambda: read_policy(policy_file(settings)).privacy, build_round_journal(settings))
 
 
 def build_cohort_source(settings: Settings, services: Callable[[], Services]) -> CohortSource:

@@ -1,1 +1,1 @@
-"""The consortium's contract, written in Vyper: what institutions anchor, release and halt together on their own chain."""
+"""The consortium's contract, written in Vyper: what institutions anchor, release and halt together on a chain."""

@@ -77,19 +77,19 @@ def render_overlay(
     top = _TITLE_PX + _HEADING_PX
     picture = Image.new("RGB", (width, top + len(Plane) * PANEL_PX + _FOOT_PX), _BACKGROUND)
     draw = ImageDraw.Draw(picture)
-    _write(draw, (_MARGIN_PX, _TITLE_PX // 2 + 4), lines[0], size_px=22, bold=True)
+    write_text(draw, (_MARGIN_PX, _TITLE_PX // 2 + 4), lines[0], size_px=22, bold=True)
     doubt = np.clip(grid.arrange(uncertainty) * 255, 0, 255).astype(np.uint8)
     for number, column in enumerate(columns):
         left = _MARGIN_PX + number * PANEL_PX
-        _write(draw, (left + 4, top - _HEADING_PX // 2), column, bold=True)
+        write_text(draw, (left + 4, top - _HEADING_PX // 2), column, bold=True)
         for row, plane in enumerate(Plane):
             place = (left, top + row * PANEL_PX)
             if column == _UNCERTAINTY:
                 panel = _doubt_panel(greys[reference], doubt, grid, plane, point)
             elif column in greys:
-                panel = _panel(greys[column], marked, grid, plane, point)
+                panel = outlined_panel(greys[column], marked, grid, plane, point)
             else:
-                _write(draw, (left + 4, place[1] + PANEL_PX // 2), f"{column} is missing", colour=_FAINT)
+                write_text(draw, (left + 4, place[1] + PANEL_PX // 2), f"{column} is missing", colour=_FAINT)
                 continue
             size = (PANEL_PX - _GAP_PX, PANEL_PX - _GAP_PX)
             picture.paste(panel.resize(size, Image.Resampling.LANCZOS), place)
@@ -97,8 +97,8 @@ def render_overlay(
     return to_png(picture)
 
 
-def _panel(grey: Grey, marked: Labels, grid: ReadingGrid, plane: Plane, point: Voxel) -> Image.Image:
-    """Outlines only: a fill would hide the texture that they are to be compared with."""
+def outlined_panel(grey: Grey, marked: Labels, grid: ReadingGrid, plane: Plane, point: Voxel) -> Image.Image:
+    """One plane with the regions outlined; a fill would hide the texture that they are to be compared with."""
     layout = layout_of(grid, plane)
     base = draw_base(cut_plane(grey, plane, point), layout, LETTERS[plane])
     outlines = draw_overlay(cut_plane(marked, plane, point), COLOURS, layout, fill_alpha=0)
@@ -137,18 +137,18 @@ def _draw_foot(
 ) -> None:
     y, places = top + _LINE_PX, (_MARGIN_PX, _MARGIN_PX + 360, _MARGIN_PX + 470)
     for text, x in zip(("Region", "ml", f"Diameters (mm {TIMES} mm)"), places, strict=True):
-        _write(draw, (x, y), text, colour=_FAINT)
+        write_text(draw, (x, y), text, colour=_FAINT)
     for row in measurement_rows(measurements):
         y += _LINE_PX
         if row.swatch:
             draw.rectangle((places[0], y - 7, places[0] + 14, y + 7), outline=row.swatch, width=3)
         for text, x in zip((row.label, row.volume, row.diameters), (places[0] + 24, *places[1:]), strict=True):
-            _write(draw, (x, y), text)
+            write_text(draw, (x, y), text)
     _draw_scale(picture, draw, (picture.width - _MARGIN_PX - PANEL_PX, top + _LINE_PX))
     right = _MARGIN_PX + 2 * PANEL_PX
     for number, text in enumerate((*lines, CONVENTION)):
-        _write(draw, (right, top + _LINE_PX * (number + 1)), text, colour=_INK if number == 0 else _FAINT)
-    _write(draw, (right, top + _FOOT_PX - _LINE_PX), RESEARCH_USE, bold=True)
+        write_text(draw, (right, top + _LINE_PX * (number + 1)), text, colour=_INK if number == 0 else _FAINT)
+    write_text(draw, (right, top + _FOOT_PX - _LINE_PX), RESEARCH_USE, bold=True)
 
 
 def _draw_scale(picture: Image.Image, draw: ImageDraw.ImageDraw, place: tuple[int, int]) -> None:
@@ -156,10 +156,10 @@ def _draw_scale(picture: Image.Image, draw: ImageDraw.ImageDraw, place: tuple[in
     bar = np.tile(_colours(np.linspace(0, 1, PANEL_PX)), (12, 1, 1))
     picture.paste(Image.fromarray(bar), (left, y - 6))
     for text, x, anchor in (("0 sure", left, "lm"), ("1 all labels equally likely", left + PANEL_PX, "rm")):
-        _write(draw, (x, y + _LINE_PX), text, colour=_FAINT, anchor=anchor)
+        write_text(draw, (x, y + _LINE_PX), text, colour=_FAINT, anchor=anchor)
 
 
-def _write(
+def write_text(
     draw: ImageDraw.ImageDraw,
     place: tuple[int, int],
     text: str,
@@ -169,5 +169,6 @@ def _write(
     colour: tuple[int, int, int] = _INK,
     anchor: str = "lm",
 ) -> None:
+    """Write a line in DejaVu Sans, which every machine draws alike."""
     font = ImageFont.truetype(_FONTS / ("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"), size_px)
     draw.text(place, text, fill=colour, font=font, anchor=anchor)

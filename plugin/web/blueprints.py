@@ -2,11 +2,21 @@
 
 from flask import Blueprint, Flask, Response, request
 
-from plugin.web import api, federation, federation_feed, health, hooks, pages, sign_in
+from plugin.web import (
+    api,
+    federation,
+    federation_feed,
+    governance,
+    governance_api,
+    health,
+    hooks,
+    pages,
+    sign_in,
+)
 from plugin.web.errors import init_errors
 from plugin.web.metrics import init_metrics
 from plugin.web.presentation import init_templates
-from plugin.web.security import init_security, limit_sign_in
+from plugin.web.security import init_security, limit_guessing
 
 _MAX_FORM_BYTES = 64 * 1024
 
@@ -25,9 +35,9 @@ def register_web(app: Flask) -> None:
     init_errors(app)
     init_templates(app)
     app.register_blueprint(_assets)
-    for module in (hooks, api, federation_feed, health, pages, federation, sign_in):
+    for module in (hooks, api, federation_feed, governance_api, health, pages, federation, governance, sign_in):
         app.register_blueprint(module.blueprint)
-    limit_sign_in(app, sign_in.blueprint)
+    limit_guessing(app, sign_in.blueprint, governance.blueprint)
     # A notification proves itself by its secret; the API checks by itself, for sessions only.
     app.extensions["csrf"].exempt(hooks.blueprint)
     app.extensions["csrf"].exempt(api.blueprint)

@@ -162,12 +162,35 @@ def _lines(
     top: float | None = None,
     missing: str = "",
 ) -> Chart:
+    return draw_lines(_span(view), title, summary, series, key, top=top, missing=missing)
+
+
+def draw_lines(
+    span: tuple[int, int],
+    title: str,
+    summary: str,
+    series: Iterable[tuple[str, Sequence[tuple[int, float | None]]]],
+    key: tuple[tuple[str, str], ...],
+    *,
+    top: float | None = None,
+    missing: str = "",
+) -> Chart:
+    """Lines over whole numbers.
+
+    Args:
+        span: First and last of the numbers; they differ.
+        title: What is shown, with the unit.
+        summary: The same in words.
+        series: CSS class and points of each line; a point without a value is left out.
+        key: (CSS class, text) of the colours.
+        top: Of the values; from what is drawn unless given.
+        missing: What to say instead of the lines.
+    """
     known = [(kind, [(x, y) for x, y in points if y is not None]) for kind, points in series]
     known = [(kind, points) for kind, points in known if points]
     if missing or not known:
         return Chart(title, missing or summary, missing=missing or "Nothing is known yet.")
     ticks = _steps(max(y for _, points in known for _, y in points) if top is None else top)
-    span = _span(view)
     lines = []
     for kind, points in known:
         placed = [(_x(number_, span), _y(y, ticks[-1])) for number_, y in points]

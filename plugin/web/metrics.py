@@ -10,7 +10,11 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from plugin.services.ports import AnalysisStore
+from governance.errors import GovernanceError
+from governance.monitoring.judging import Findings
+from plugin.services.governance import monitoring
+from plugin.services.governance.values import ModelState
+from plugin.services.ports import AnalysisStore, Services
 from plugin.services.values import AnalysisState
 
 
@@ -42,10 +46,71 @@ class AnalysisCollector(Collector):
         yield gauge
 
 
+class GovernanceCollector(Collector):
+    """Tells of the models that governance knows when somebody asks."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The gauges; nothing without the database."""
+        services = self._services
+        if not services.store.is_alive():
+            return
+        state = GaugeMetricFamily("qfl_model_state", "1 for the state of each model.", labels=["model", "state"])
+        watched = GaugeMetricFamily("qfl_model_watched", "Whether the model in use can be judged.", labels=["model"])
+        gauges = _watch_gauges()
+        for status in services.governance.store.model_statuses():
+            for each in ModelState:
+                state.add_metric([status.model_version, each.value], int(each is status.state))
+            if status.state is not ModelState.RELEASED:
+                continue
+            try:
+                found = monitoring.look_at(services, status)
+            except GovernanceError:
+                watched.add_metric([status.model_version], 0)
+                continue
+            watched.add_metric([status.model_version], 1)
+            _add_findings(gauges, status.model_version, found)
+        yield from (state, watched, *gauges.values())
+
+
+def _watch_gauges() -> dict[str, GaugeMetricFamily]:
+    told = {
+        "qfl_bias_score": (
+            "How far groups lie apart, 0 to 1; and the ends of its interval.",
+            ["attribute", "outcome", "end"],
+        ),
+        "qfl_reviewed_cases": ("Reviewed since the release.", []),
+        "qfl_analysed_cases": ("Analysed since the release.", []),
+        "qfl_rejection_rate": ("Share of results that were rejected; and the ends of its interval.", ["end"]),
+        "qfl_failure_rate": ("Share of analyses that failed for the model's part; and the ends.", ["end"]),
+        "qfl_drift_p": ("Of the newest comparison of the studies with the first ones.", []),
+    }
+    return {name: GaugeMetricFamily(name, words, labels=["model", *labels]) for name, (words, labels) in told.items()}
+
+
+def _add_findings(gauges: dict[str, GaugeMetricFamily], model: str, found: Findings) -> None:
+    """Add what is known; what there is insufficient evidence of is left out."""
+    for score in found.scores:
+        if score.score is not None:
+            for end, value in (("score", score.score), ("low", score.low), ("high", score.high)):
+                gauges["qfl_bias_score"].add_metric([model, score.attribute, score.outcome, end], value)
+    gauges["qfl_reviewed_cases"].add_metric([model], found.reviewed)
+    gauges["qfl_analysed_cases"].add_metric([model], found.analysed)
+    for name, rate in (("qfl_rejection_rate", found.rejections), ("qfl_failure_rate", found.failures)):
+        if rate.share is not None:
+            for end, value in (("share", rate.share), ("low", rate.low), ("high", rate.high)):
+                gauges[name].add_metric([model, end], value)
+    if found.drift is not None and found.drift.looks:
+        gauges["qfl_drift_p"].add_metric([model], found.drift.looks[-1].p)
+
+
 def init_metrics(app: Flask) -> None:
     """Keep the app's metrics at app.extensions["qfl_metrics"], and time its requests."""
     registry = CollectorRegistry()
     registry.register(AnalysisCollector(app.extensions["qfl"].store))
+    registry.register(GovernanceCollector(app.extensions["qfl"]))
     app.extensions["qfl_metrics"] = Metrics(
         registry,
         requests=Histogram(

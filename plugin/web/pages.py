@@ -11,6 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from fhir_adapter.model import ReviewDecision
 from plugin.errors import AnalysisNotFoundError, DeliveryNotFoundError, InvalidStudyUidError, RequestError
 from plugin.services import delivery, intake, review
+from plugin.services.governance.overview import state_notice
 from plugin.services.regions import BY_KEY
 from plugin.services.values import Analysis, AnalysisResult, AnalysisState, DeliveryState, Measurement, Role
 from plugin.web.context import asking_user, current_services
@@ -27,7 +28,7 @@ TABS: dict[str, tuple[str, tuple[AnalysisState, ...]]] = {
     "open": ("In progress", (AnalysisState.QUEUED, AnalysisState.RUNNING, AnalysisState.PUBLISHING)),
     "attention": (
         "Needs attention",
-        (AnalysisState.UNDELIVERED, AnalysisState.FAILED, AnalysisState.NOT_ANALYSABLE),
+        (AnalysisState.UNDELIVERED, AnalysisState.FAILED, AnalysisState.NOT_ANALYSABLE, AnalysisState.HALTED),
     ),
     "reviewed": ("Reviewed", (AnalysisState.ACCEPTED, AnalysisState.REJECTED)),
     "duplicate": ("Duplicates", (AnalysisState.DUPLICATE,)),
@@ -80,6 +81,8 @@ def _worklist_page() -> dict[str, Any]:
         "tab": tab,
         "text": text,
         "page": page,
+        "halted": state_notice(current_services().governance),
+        "waiting": by_state.get(AnalysisState.HALTED, 0),
     }
 
 

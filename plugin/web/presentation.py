@@ -33,6 +33,7 @@ _LABELS: Mapping[str, str] = {
     AnalysisState.REJECTED: "Rejected",
     AnalysisState.NOT_ANALYSABLE: "Not analysable",
     AnalysisState.FAILED: "Failed",
+    AnalysisState.HALTED: "Halted, not analysed",
     AnalysisState.DUPLICATE: "Duplicate",
     Step.RESOLVE: "Find study",
     Step.SELECT: "Choose series",
@@ -58,6 +59,9 @@ _LABELS: Mapping[str, str] = {
     RunState.STOPPED: "Stopped",
     Role.RADIOLOGIST: "Radiologist",
     Role.ADMINISTRATOR: "Administrator",
+    Role.ETHICS_OFFICER: "AI ethics officer",
+    Role.DATA_STEWARD: "Data steward",
+    Role.AUDITOR: "Auditor",
 }
 _TONES: Mapping[str, str] = {
     AnalysisState.RUNNING: "active",
@@ -68,6 +72,7 @@ _TONES: Mapping[str, str] = {
     AnalysisState.REJECTED: "rejected",
     AnalysisState.NOT_ANALYSABLE: "caution",
     AnalysisState.FAILED: "bad",
+    AnalysisState.HALTED: "caution",
     DeliveryState.PENDING: "active",
     DeliveryState.SENT: "good",
     DeliveryState.DEAD: "bad",
@@ -79,7 +84,12 @@ _TONES: Mapping[str, str] = {
     ReviewDecision.REJECTED: "rejected",
 }
 _DELIVERED = {AnalysisState.AWAITING_REVIEW, AnalysisState.ACCEPTED, AnalysisState.REJECTED}
-_STOPPED = {AnalysisState.FAILED, AnalysisState.NOT_ANALYSABLE, AnalysisState.UNDELIVERED}
+_STOPPED = {
+    AnalysisState.FAILED,
+    AnalysisState.NOT_ANALYSABLE,
+    AnalysisState.HALTED,
+    AnalysisState.UNDELIVERED,
+}
 
 
 class StepStatus(StrEnum):

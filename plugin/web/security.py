@@ -16,7 +16,7 @@ from flask_wtf import CSRFProtect
 from werkzeug.wrappers import Response as AnyResponse
 
 from plugin.services.values import Role, User
-from plugin.web.context import asking_user, current_services
+from plugin.web.context import asking_user, current_services, signed_in_user
 
 SESSION_LIFETIME = timedelta(hours=8)
 """Counted from signing in: an open worklist that polls does not prolong it."""
@@ -80,11 +80,12 @@ def init_security(app: Flask) -> None:
     manager.unauthorized_handler(_ask_to_sign_in)
 
 
-def limit_sign_in(app: Flask, blueprint: Blueprint) -> None:
+def limit_guessing(app: Flask, *blueprints: Blueprint) -> None:
     """Slow down guessing: failed attempts count per address, and per address and username."""
     limiter = Limiter(get_remote_address, app=app, storage_uri="memory://")
     for rule, key in (("20 per minute", get_remote_address), ("5 per minute", _address_and_username)):
-        limiter.limit(rule, key_func=key, methods=["POST"], deduct_when=_has_failed)(blueprint)
+        for blueprint in blueprints:
+            limiter.limit(rule, key_func=key, methods=["POST"], deduct_when=_has_failed)(blueprint)
 
 
 def start_session(user: User) -> None:
@@ -144,4 +145,5 @@ def _has_failed(response: Response) -> bool:
 
 
 def _address_and_username() -> str:
-    return f"{get_remote_address()} {request.form.get('username', '')[:80]}"
+    account = signed_in_user()
+    return f"{get_remote_address()} {account.username if account else request.form.get('username', '')[:80]}"

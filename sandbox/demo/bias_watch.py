@@ -78,8 +78,8 @@ def watch_halt(plan: Plan, running: Running, processes: Processes, display: Disp
         state = reader.governance()
         _tell(display, study, score, is_good, reviewed, state)
         if state["state"] == "halted":
-            after = sent.popleft() if sent else _send(running, studies)
-            waiting = _wait(plan, reader, processes, after, {"halted", "awaiting-review"})
+            # Those before it may have been analysed already.
+            waiting = _wait(plan, reader, processes, _send(running, studies), {"halted"})
             counts = {station: (rejected[station], reviewed[station]) for station in (GOOD, BAD)}
             return Halted(reviewed.total(), counts, state["reason"], waiting["state"], time.monotonic() - begun)
     raise LoopNotClosedError(f"the model did not halt within {MOST_STUDIES} reviewed cases")

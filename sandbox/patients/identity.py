@@ -39,6 +39,8 @@ class Visit:
 
     Attributes:
         series_instance_uids: By sequence name.
+        station: Name of the scanner.
+        source: Where the images come from, in words; empty for the subjects that lie in sandbox/data.
     """
 
     subject_id: str
@@ -48,6 +50,8 @@ class Visit:
     study_instance_uid: str
     frame_of_reference_uid: str
     series_instance_uids: dict[str, str]
+    station: str = "SBXMR1"
+    source: str = ""
 
 
 def derive_uid(*parts: str) -> str:

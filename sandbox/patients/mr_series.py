@@ -65,7 +65,7 @@ def _build_slice(subject: Subject, visit: Visit, sequence: str, slice_index: int
     dataset.SOPClassUID = MRImageStorage
     dataset.SOPInstanceUID = UID(derive_uid(visit.series_instance_uids[sequence], str(slice_index)))
     dataset.InstanceNumber = slice_index + 1
-    dataset.ImageComments = _SOURCE_NOTE
+    dataset.ImageComments = visit.source or _SOURCE_NOTE
     _add_geometry(dataset, subject.affine_lps, slice_index)
     voxels = subject.sequences[sequence]
     # Rows of an image are the second index of the volume.
@@ -125,7 +125,7 @@ def _series(visit: Visit, sequence: str) -> Dataset:
         ManufacturerModelName="Pretend 3T",
         DeviceSerialNumber="0001",
         SoftwareVersions="1",
-        StationName="SBXMR1",
+        StationName=visit.station,
         InstitutionName="Sandbox Hospital",
     )
 

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from governance.canonical import Canonical
 from governance.errors import AnchorError
 from governance.ledger import merkle
 from governance.ledger.checkpoint import parse_checkpoint
@@ -90,7 +91,12 @@ def anchor_ledger(ledger: Ledger, chain: Chain) -> Anchoring:
     if newest is not None and (newest.size >= head.size or _only_anchors_since(ledger, newest.size)):
         return Anchoring(newest, "")
     transaction = chain.anchor(ledger_id(signed.origin), head)
-    facts = {"size": head.size, "root": head.root.hex(), "chain": chain.name, "transaction": transaction}
+    facts: dict[str, Canonical] = {
+        "size": head.size,
+        "root": head.root.hex(),
+        "chain": chain.name,
+        "transaction": transaction,
+    }
     ledger.record([Entry("checkpoint-anchored", ledger.clock(), facts, f"anchor-{head.size}-{head.root.hex()[:16]}")])
     return Anchoring(head, transaction)
 

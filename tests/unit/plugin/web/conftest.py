@@ -22,7 +22,7 @@ _USERS = (
 def hospital() -> Hospital:
     hospital = Hospital()
     for user in _USERS:
-        hospital.store.save_user(user)
+        hospital.store.save_user(user, now=hospital.clock())
     hospital.store.save_subscription(
         SubscriptionRecord(
             name="ehr",

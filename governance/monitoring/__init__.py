@@ -1,0 +1,1 @@
+"""Watching a model that runs: bias, rejections, failures and drift, by bounds that hold at every look."""
