@@ -4,9 +4,10 @@
 
 All run in turns in one process with the same threads, in single precision where they can; each goes once untimed
 before it is timed, so that it finds its own data in the caches, as in a training, and not what its rival left there.
-Figures are medians over the rounds, ratios are medians of each round's ratio. The circuits encode once by RX and have two layers of three rotations
-a wire: "cz" is the product's default, "cnot" is PennyLane's StronglyEntanglingLayers. A contender is left out, and said
-to be, where it is not installed, would take longer than --limit seconds a step, or more than --memory GB.
+Figures are medians over the rounds, ratios are medians of each round's ratio. The circuits encode once by RX and have
+two layers of three rotations a wire: "cz" is the product's default, "cnot" is PennyLane's StronglyEntanglingLayers. A
+contender is left out, and said to be, where it is not installed, would take longer than --limit seconds a step, or more
+than --memory GB.
 """
 
 import argparse
