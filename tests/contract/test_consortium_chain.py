@@ -1,6 +1,7 @@
 """One suite over the consortium's contract in process (eth-tester) and on a real node (anvil)."""
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,11 @@ class InProcess(EthereumTesterProvider):
 
 @pytest.fixture(scope="module")
 def tester() -> Any:
-    return InProcess(EthereumTester())
+    # The virtual machine raises Python's limit for the whole process: nested JSON would then end it, not raise.
+    limit = sys.getrecursionlimit()
+    provider = InProcess(EthereumTester())
+    sys.setrecursionlimit(limit)
+    return provider
 
 
 @pytest.fixture(params=["eth-tester", pytest.param("anvil", marks=pytest.mark.server)])
@@ -198,6 +203,11 @@ def test_a_ledger_that_was_put_back_or_forked_is_shown_by_the_chain(consortium: 
     forked = make_ledger(tmp_path / "forked", 9)
     _, findings = verify_anchors(forked, consortium[0])
     assert "another root" in findings[0].what
+
+
+def test_the_process_keeps_its_limit_of_recursion(consortium: Consortium) -> None:
+    consortium[0].anchor(LEDGER, head(2))
+    assert sys.getrecursionlimit() < 5000
 
 
 def test_a_ledgers_name_is_not_on_the_chain(consortium: Consortium) -> None:
