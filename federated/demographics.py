@@ -22,6 +22,8 @@ _HIGHEST_AGE = 120
 _COLUMNS = ("case", "site", "sex", "age_years", "ethnicity")
 AGE_YEARS = {True: (43.4, 13.5), False: (60.2, 13.9)}
 """Mean and standard deviation; low grade, high grade."""
+AGE_BANDS = ((40, "0-39"), (60, "40-59"), (80, "60-79"), (_HIGHEST_AGE + 1, "80 and older"))
+"""First age beyond each band, and its name."""
 FEMALE_SHARE = {True: 0.44, False: 0.39}
 ETHNICITY_SHARES: Mapping[str, float] = {
     "white": 0.893,
@@ -67,6 +69,11 @@ class Population:
     older_years: float = 0.0
     female_odds: float = 1.0
     ethnicity_shares: Mapping[str, float] = field(default_factory=lambda: ETHNICITY_SHARES)
+
+
+def age_band(age_years: int) -> str:
+    """The name of the band that an age lies in."""
+    return next((name for limit, name in AGE_BANDS if age_years < limit), AGE_BANDS[-1][1])
 
 
 def draw_demographics(rng: np.random.Generator, population: Population, *, low_grade: bool) -> Demographics:

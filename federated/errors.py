@@ -8,6 +8,7 @@ FederatedError
 │   └── NetworkConfigError       a network that cannot be built
 ├── TrainingError
 │   ├── TrainingDataError        a training case, or a cohort, that cannot be used
+│   ├── BalanceDataError         a cohort whose groups cannot be balanced: unknown, alone or too small
 │   ├── TrainingSettingsError    settings that cannot train
 │   ├── CheckpointError          a checkpoint that is damaged, or of another run
 │   └── DivergedError            the loss is not finite any more
@@ -70,6 +71,10 @@ class TrainingError(FederatedError):
 
 class TrainingDataError(TrainingError):
     """A training case, or a cohort, that cannot be used."""
+
+
+class BalanceDataError(TrainingError):
+    """A cohort whose groups cannot be balanced: they are unknown, alone or too small."""
 
 
 class TrainingSettingsError(TrainingError):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from federated.demographics import Demographics
+from federated.demographics import Demographics, age_band
 from federated.privacy.randomness import SecretRandom
 from federated.privacy.subgroups import noised_groups
 from federated.rounds.terms import RoundTerms
@@ -16,7 +16,6 @@ KINDS: Final = ("age", "ethnicity", "sex")
 MINIMUM_CASES: Final = 10
 EPSILON: Final = 1.0
 """What the statistic costs each held-out patient, once a run; at the delta of the terms."""
-_BANDS: Final = ((40, "0-39"), (60, "40-59"), (80, "60-79"))
 _KEY_FILE: Final = "groups.key"
 
 
@@ -75,5 +74,4 @@ def group_figures(
 
 
 def _attributes(person: Demographics) -> dict[str, str]:
-    band = next((name for limit, name in _BANDS if person.age_years < limit), "80 and older")
-    return {"sex": person.sex, "age": band, "ethnicity": person.ethnicity}
+    return {"sex": person.sex, "age": age_band(person.age_years), "ethnicity": person.ethnicity}

@@ -3,9 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from federated.augmentation import Augmentation
+from federated.balancing.balance_settings import BalanceSettings
+from federated.balancing.cohort_table import groups_of
+from federated.balancing.training_weights import weigh_cases
 from federated.cases import CaseSource, Example, read_cohort, to_example
 from federated.errors import TrainingDataError, TrainingSettingsError
 from federated.models import ARMS, HybridConfig, NetworkConfig, SegResNetConfig, UNetConfig
@@ -46,6 +49,7 @@ class Preset:
         phantoms: None for none.
         data: Folder of labelled cases; None for none.
         held_out: Cases of data that are not trained on.
+        balance: How the training cases are weighed against their groups; None to draw them alike.
     """
 
     summary: str
@@ -56,6 +60,7 @@ class Preset:
     phantoms: Phantoms | None = None
     data: Path | None = None
     held_out: tuple[str, ...] = ()
+    balance: BalanceSettings | None = None
 
     @property
     def network(self) -> NetworkConfig:
@@ -104,7 +109,7 @@ def choose_preset(request: TrainingRequest) -> Preset:
     """The preset that is asked for, with what is wanted otherwise.
 
     Raises:
-        TrainingSettingsError: The preset or the arm is unknown, or a number is out of range.
+        TrainingSettingsError: The preset, the arm or what is to be balanced is unknown, or a number is out of range.
     """
     if request.preset not in PRESETS:
         raise TrainingSettingsError(f"Expected a preset of {', '.join(PRESETS)}, got {request.preset!r}.")
@@ -113,11 +118,20 @@ def choose_preset(request: TrainingRequest) -> Preset:
     if arm not in ARMS:
         raise TrainingSettingsError(f"Expected an arm of {', '.join(ARMS)}, got {arm!r}.")
     wanted = {name: getattr(request, name) for name in _OF_SETTINGS if getattr(request, name) is not None}
-    chosen = replace(preset, arm=arm, settings=replace(preset.settings, **wanted))
+    chosen = replace(preset, arm=arm, settings=replace(preset.settings, **wanted), balance=_balance(request))
     if request.data is not None:
         phantoms = preset.phantoms if preset.data else None
         chosen = replace(chosen, data=Path(request.data), held_out=(), phantoms=phantoms)
     return replace(chosen, held_out=request.held_out) if request.held_out else chosen
+
+
+def _balance(request: TrainingRequest) -> BalanceSettings | None:
+    if request.balance:
+        solver: Any = request.balance_solver or "exact"
+        return BalanceSettings(request.balance, solver, seed=request.seed or 0, max_gap=request.max_gap)
+    if request.balance_solver is not None or request.max_gap is not None:
+        raise TrainingSettingsError("Expected what to balance, got only how; name attributes with --balance.")
+    return None
 
 
 _OF_SETTINGS: Final = ("steps", "seed", "learning_rate", "batch", "threads", "precision")
@@ -132,27 +146,35 @@ def gather(preset: Preset, report: Gathered) -> Split:
     Raises:
         TrainingDataError: A folder has no cases, or none but held-out ones; a held-out one is not there; a case is
             unusable.
+        BalanceDataError: The training cases cannot be balanced as the preset asks.
     """
     stored = read_cohort(preset.data) if preset.data else ()
     held_out = _held_out(preset, [source.name for source in stored])
-    training, validation = _phantoms(preset)
+    phantoms, validation = _phantoms(preset)
     parts = (
         [source for source in stored if source.name not in held_out],
-        training,
+        phantoms,
         [*(source for source in stored if source.name in held_out), *validation],
     )
     total, done = sum(len(part) for part in parts), 0
+    groups: list[dict[str, str]] = []
 
     def prepared(source: CaseSource) -> Example:
         nonlocal done
-        example = to_example(source.read(), preset.preprocessing)
+        case = source.read()
+        example = to_example(case, preset.preprocessing)
+        groups.append(groups_of(case.demographics, case.site))
         done += 1
         report(done, total)
         return example
 
     report(0, total)
     real, synthetic, held = ([prepared(source) for source in part] for part in parts)
-    return Split(real, synthetic, held)
+    if preset.balance is None:
+        return Split(real, synthetic, held)
+    training, count = [*real, *synthetic], len(real) + len(synthetic)
+    weights = weigh_cases(training, groups[:count], preset.balance)
+    return Split(real, synthetic, held, weights, groups[count:])
 
 
 def _held_out(preset: Preset, names: Sequence[str]) -> Sequence[str]:

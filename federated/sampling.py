@@ -1,8 +1,10 @@
 """Where training batches come from: all cases on the training device, and a chance for each to be drawn."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,19 @@ Tensor = torch.Tensor
 Patch = tuple[int, int, int]
 
 
+@dataclass(frozen=True)
+class CaseWeights:
+    """How much more often than another one each training case is drawn.
+
+    Attributes:
+        values: Of the real cases, then of the synthetic ones; above 0.
+        origin: How they were chosen, as JSON, for the model's card.
+    """
+
+    values: tuple[float, ...]
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """The cases of one training, all preprocessed alike.
@@ -24,15 +39,21 @@ class Split:
     Attributes:
         real, synthetic: What is trained on; either may be empty, not both.
         validation: Held out: they choose the best weights and the thresholds.
+        case_weights: Of the training cases; None draws those of a kind alike.
+        validation_groups: Of the held-out cases, by attribute as far as they are known; empty where nobody asks.
     """
 
     real: Sequence[Example] = ()
     synthetic: Sequence[Example] = ()
     validation: Sequence[Example] = ()
+    case_weights: CaseWeights | None = None
+    validation_groups: Sequence[Mapping[str, str]] = ()
 
     def digest(self) -> str:
-        """SHA-256 over the voxels and labels of all cases, in their order."""
+        """SHA-256 over the voxels and labels of all cases, in their order, and over their weights, if any."""
         found = hashlib.sha256()
+        if self.case_weights is not None:
+            found.update(f"weights:{self.case_weights.values!r}:".encode())
         for part in (self.real, self.synthetic, self.validation):
             found.update(f"{len(part)}:".encode())
             for example in part:
@@ -58,7 +79,7 @@ class Pool:
             crops: Whether the patch shows a random part of a case, instead of its middle.
 
         Raises:
-            TrainingDataError: There is no case.
+            TrainingDataError: There is no case, or the case weights are not theirs.
         """
         examples = [*split.real, *split.synthetic]
         if not examples:
@@ -71,7 +92,7 @@ class Pool:
         present = np.stack([example.model_input.channels[contrasts:, 0, 0, 0] for example in examples])
         arrays = (torch.from_numpy(array).to(device) for array in (images, depth, present))
         self._cases = Batch(*arrays)
-        self._chances = torch.tensor(_chances(len(split.real), len(split.synthetic), synthetic_share))
+        self._chances = torch.tensor(_chances(split, synthetic_share))
 
     def __len__(self) -> int:
         return len(self._cases.images)
@@ -97,10 +118,23 @@ class Pool:
         return rng.uniform(count, 3, low=-0.5, high=0.5) * room
 
 
-def _chances(real: int, synthetic: int, share: float) -> list[float]:
+def _chances(split: Split, share: float) -> list[float]:
+    real, synthetic = len(split.real), len(split.synthetic)
+    weights = [1.0] * (real + synthetic)
+    if split.case_weights is not None:
+        weights = list(split.case_weights.values)
+        if len(weights) != real + synthetic or not all(0 < weight < math.inf for weight in weights):
+            raise TrainingDataError(
+                f"Expected a weight above 0 for each of {real + synthetic} training cases, got {len(weights)} weights."
+            )
     if not real or not synthetic:
-        return [1.0] * (real + synthetic)
-    return [(1 - share) / real] * real + [share / synthetic] * synthetic
+        return weights
+    # Each kind keeps its share, whatever its weights.
+    of_real, of_synthetic = sum(weights[:real]), sum(weights[real:])
+    return [
+        *((1 - share) * weight / of_real for weight in weights[:real]),
+        *(share * weight / of_synthetic for weight in weights[real:]),
+    ]
 
 
 def _common_size(examples: Sequence[Example], patch: Patch) -> Patch:

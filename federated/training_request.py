@@ -16,6 +16,9 @@ class TrainingRequest:
         data: Folder of labelled cases, instead of the preset's; where the preset has only synthetic cases, they are
             left out.
         held_out: Cases of data that are not trained on.
+        balance: Attributes whose groups are evened out by case weights; empty for none.
+        balance_solver: Of federated.balancing.balance_settings; None for its usual one.
+        max_gap: Bound on the gap between the groups of balance, by which thresholds are chosen; None for no bound.
     """
 
     preset: str
@@ -29,11 +32,14 @@ class TrainingRequest:
     precision: str | None = None
     data: str | None = None
     held_out: tuple[str, ...] = ()
+    balance: tuple[str, ...] = ()
+    balance_solver: str | None = None
+    max_gap: float | None = None
 
 
 def describe_request(request: TrainingRequest) -> dict[str, Any]:
     """A request as JSON."""
-    return {**asdict(request), "held_out": list(request.held_out)}
+    return {**asdict(request), "held_out": list(request.held_out), "balance": list(request.balance)}
 
 
 def parse_request(document: Mapping[str, Any]) -> TrainingRequest:
@@ -49,11 +55,16 @@ def parse_request(document: Mapping[str, Any]) -> TrainingRequest:
         "threads": (int,),
         "learning_rate": (int, float),
         "held_out": (list,),
+        "balance": (list,),
+        "max_gap": (int, float),
     }
+    # What was written down before cases could be weighed lacks these.
+    document = {"balance": [], "balance_solver": None, "max_gap": None, **document}
     if set(document) != {each.name for each in fields(TrainingRequest)}:
         raise TrainingSettingsError(f"Not a training request: its fields are {', '.join(sorted(document))}.")
     for name, value in document.items():
-        is_missing = value is None and name not in {"preset", "device", "held_out"}
+        is_missing = value is None and name not in {"preset", "device", "held_out", "balance"}
         if not is_missing and (not isinstance(value, kinds.get(name, (str,))) or isinstance(value, bool)):
             raise TrainingSettingsError(f"Not a training request: {name} is {value!r}.")
-    return TrainingRequest(**{**document, "held_out": tuple(str(name) for name in document["held_out"])})
+    lists = {name: tuple(str(each) for each in document[name]) for name in ("held_out", "balance")}
+    return TrainingRequest(**{**document, **lists})

@@ -105,6 +105,8 @@ def train_privately(
     """
     guide = guide or Guide()
     _check(split, network_config, settings)
+    if split.case_weights is not None:
+        raise PrivacySettingsError("Private steps draw each patient alike: expected no case weights, got some.")
     patients = len(split.real) + len(split.synthetic)
     release = cost_of_training(privacy, steps=settings.steps, batch=settings.batch, patients=patients)
     spent = epsilon(release.noise, release.sample_rate, release.steps, privacy.delta)

@@ -8,7 +8,14 @@ from scipy import ndimage
 from scipy.spatial.distance import cdist
 
 from federated.errors import EvaluationError
-from federated.metrics import FAR_MM, agreement, dice, hausdorff_95_of_masks, mask_agreement
+from federated.metrics import (
+    FAR_MM,
+    agreement,
+    dice,
+    hausdorff_95_of_masks,
+    mask_agreement,
+    surface_dice_of_masks,
+)
 
 SHAPE = (24, 28, 32)
 
@@ -134,3 +141,53 @@ def test_sensitivity_and_precision_by_hand():
 def test_refuses_what_cannot_be_measured(second, spacing_mm, message):
     with pytest.raises(EvaluationError, match=message):
         hausdorff_95_of_masks(np.ones((2, 2, 2), bool), second, spacing_mm)
+
+
+@pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")
+@pytest.mark.parametrize("spacing_mm", [(2.0, 2.0, 2.0), (3.0, 1.0, 1.0)])
+@pytest.mark.parametrize("tolerance_mm", [1.0, 2.0, 4.5])
+def test_the_surface_dice_agrees_with_monai(spacing_mm, tolerance_mm):
+    import torch
+    from monai.metrics.surface_dice import compute_surface_dice
+
+    found, drawn = ball(9.0, spacing_mm, SHAPE), np.roll(ball(10.0, spacing_mm, SHAPE), 2, axis=2)
+    one, other = (torch.from_numpy(np.stack([~mask, mask]))[None] for mask in (found, drawn))
+    # MONAI compares distances without slack.
+    theirs = compute_surface_dice(one, other, [tolerance_mm + 1e-9], spacing=spacing_mm)
+    assert surface_dice_of_masks(found, drawn, spacing_mm, tolerance_mm) == pytest.approx(float(theirs), abs=1e-6)
+
+
+def test_the_surface_dice_by_hand():
+    drawn = cube((8, 8, 8), 1)
+    near, far = cube((8, 8, 9), 1), cube((8, 8, 10), 1)
+    assert surface_dice_of_masks(near, drawn, (1, 1, 2), 2.0) == 1.0
+    assert surface_dice_of_masks(far, drawn, (1, 1, 2), 2.0) == 0.0
+    assert surface_dice_of_masks(near | far, drawn, (1, 1, 2), 2.0) == pytest.approx(2 / 3)
+
+
+def test_a_border_that_is_off_costs_a_small_region_no_more_than_a_large_one():
+    small, large = cube((4, 4, 4), 4), cube((4, 4, 4), 16)
+    moved = [np.roll(mask, 1, axis=0) for mask in (small, large)]
+    assert dice_gap(small, moved[0], large, moved[1]) > 0.15
+    surface = [
+        surface_dice_of_masks(mask, other, (2, 2, 2), 2.0) for mask, other in ((small, moved[0]), (large, moved[1]))
+    ]
+    assert surface == [1.0, 1.0]
+
+
+def dice_gap(small, small_moved, large, large_moved):
+    found = [mask_agreement(one, other, (1, 1, 1)).dice for one, other in ((small, small_moved), (large, large_moved))]
+    return found[1] - found[0]
+
+
+def test_the_surface_dice_of_nothing():
+    empty = np.zeros(SHAPE, bool)
+    assert surface_dice_of_masks(empty, empty, (1, 1, 1), 1.0) == 1.0
+    assert surface_dice_of_masks(empty, cube((1, 1, 1)), (1, 1, 1), 1.0) == 0.0
+    assert surface_dice_of_masks(cube((1, 1, 1)), empty, (1, 1, 1), 1.0) == 0.0
+
+
+@pytest.mark.parametrize("tolerance_mm", [0.0, -1.0, math.inf, math.nan])
+def test_refuses_a_tolerance_that_is_none(tolerance_mm):
+    with pytest.raises(EvaluationError, match="tolerance"):
+        surface_dice_of_masks(cube((1, 1, 1)), cube((1, 1, 1)), (1, 1, 1), tolerance_mm)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from federated.balancing.balance_settings import BalanceSettings
 from federated.cases import phantom_case, write_cohort
-from federated.errors import TrainingDataError, TrainingSettingsError
+from federated.errors import BalanceDataError, TrainingDataError, TrainingSettingsError
 from federated.models import ARMS, build_network
 from federated.phantom import build_phantom
 from federated.presets import PRESETS, Phantoms, choose_preset, gather
@@ -86,6 +87,47 @@ def test_gathers_the_same_phantoms_each_time_and_tells_how_far_it_is():
     assert (len(split.real), len(split.synthetic), len(split.validation)) == (0, 3, 1)
     assert len({name.split("-training")[0] for name in names(split.synthetic)}) == 3, "of three sites"
     assert gather(preset, lambda *_: None).digest() == split.digest()
+
+
+def test_balance_weighs_the_training_cases():
+    phantoms = Phantoms(training=10, validation=1)
+    balance = BalanceSettings(("sex",), "equal-reweighing", minimum_group=2)
+    preset = replace(PRESETS["tiny"], spacing_mm=8.0, phantoms=phantoms, balance=balance)
+    split = gather(preset, lambda *_: None)
+    assert len(split.case_weights.values) == 10
+    assert [sorted(known) for known in split.validation_groups] == [["age", "ethnicity", "sex", "site"]]
+    assert split.case_weights.origin["attributes"]["sex"]["after"]["share_gap"] < 0.2
+    with pytest.raises(BalanceDataError, match="Insufficient evidence"):
+        gather(replace(preset, balance=BalanceSettings(("sex",), minimum_group=10)), lambda *_: None)
+
+
+def test_the_filter_is_off_unless_asked_for():
+    assert choose_preset(TrainingRequest("tiny")).balance is None
+    wanted = TrainingRequest("tiny", balance=("sex",), balance_solver="qaoa", seed=4, max_gap=0.1)
+    assert choose_preset(wanted).balance == BalanceSettings(("sex",), "qaoa", seed=4, max_gap=0.1)
+    assert parse_request(describe_request(wanted)) == wanted
+
+
+def test_a_request_of_before_the_filter_is_still_read():
+    document = describe_request(TrainingRequest("tiny"))
+    del document["balance"], document["balance_solver"], document["max_gap"]
+    assert parse_request(document) == TrainingRequest("tiny")
+
+
+@pytest.mark.parametrize(
+    ("request_", "told"),
+    [
+        pytest.param(TrainingRequest("tiny", balance=("income",)), "got income", id="attribute"),
+        pytest.param(TrainingRequest("tiny", balance=("sex",), balance_solver="magic"), "got 'magic'", id="solver"),
+        pytest.param(TrainingRequest("tiny", balance_solver="exact"), "got only how", id="nothing to balance"),
+        pytest.param(TrainingRequest("tiny", max_gap=0.1), "got only how", id="no groups to bound"),
+        pytest.param(TrainingRequest("tiny", balance=("sex",), max_gap=2.0), "a gap of 0 to 1", id="bound"),
+        pytest.param(TrainingRequest("tiny", balance=("sex", "age"), max_gap=0.1), "one attribute", id="two bounds"),
+    ],
+)
+def test_refuses_to_balance_what_there_is_not(request_, told):
+    with pytest.raises(TrainingSettingsError, match=told):
+        choose_preset(request_)
 
 
 def test_a_folder_takes_the_place_of_the_phantoms(folder):

@@ -6,7 +6,7 @@ import torch
 
 from federated.augmentation import Randomness
 from federated.errors import TrainingDataError
-from federated.sampling import Pool, Split
+from federated.sampling import CaseWeights, Pool, Split
 from tests.fakes.tiny_training import CPU, tiny_example
 
 
@@ -48,6 +48,34 @@ def test_draws_each_kind_with_its_share():
 def test_without_real_cases_all_are_synthetic():
     batch, _ = pool(Split(synthetic=[tiny_example(0)]), share=0.0).draw(3, Randomness(0, CPU))
     assert len(batch.images) == 3
+
+
+def test_case_weights_draw_within_each_kind():
+    first, second, third = (
+        replace(each, model_input=replace(each.model_input, channels=np.full_like(each.model_input.channels, mark)))
+        for mark, each in enumerate([tiny_example(0)] * 3)
+    )
+    weights = CaseWeights((3.0, 1.0, 7.0))
+    cases = pool(Split(real=[first, second], synthetic=[third], case_weights=weights), share=0.25)
+    batch, _ = cases.draw(4000, Randomness(0, CPU))
+    marks = batch.present[:, 0]
+    # Three standard errors of shares among 4000.
+    assert float((marks == 2).float().mean()) == pytest.approx(0.25, abs=0.021)
+    assert float((marks == 0).float().mean()) == pytest.approx(0.75 * 0.75, abs=0.024)
+
+
+def test_equal_weights_draw_what_no_weights_draw():
+    split = Split(real=[tiny_example(0), tiny_example(1)], synthetic=[tiny_example(2)])
+    weighed = replace(split, case_weights=CaseWeights((1.0, 1.0, 1.0)))
+    first, second = (pool(each).draw(20, Randomness(0, CPU))[0].images for each in (split, weighed))
+    assert torch.equal(first, second)
+    assert split.digest() != weighed.digest(), "a run with other weights is another run"
+
+
+@pytest.mark.parametrize("weights", [(1.0,), (1.0, 0.0), (1.0, float("nan")), (1.0, float("inf"))], ids=str)
+def test_refuses_weights_that_are_none(weights):
+    with pytest.raises(TrainingDataError, match="a weight above 0 for each of 2 training cases"):
+        pool(Split(real=[tiny_example(0), tiny_example(1)], case_weights=CaseWeights(weights)))
 
 
 def test_crops_stay_inside_the_largest_case():

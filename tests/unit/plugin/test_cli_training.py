@@ -1,12 +1,15 @@
 """`qfl train` as a person sees it."""
 
 import json
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from click.testing import CliRunner
 
 from federated.augmentation import Augmentation
+from federated.balancing.balance_settings import BalanceSettings
 from federated.presets import PRESETS, Phantoms, Preset
 from federated.training_settings import TrainingSettings
 from plugin.cli import main
@@ -119,3 +122,30 @@ def test_a_queued_training_waits_in_the_data_folder_and_tells_its_status(tmp_pat
 def test_the_status_of_nothing_is_refused():
     result = run("--status", "nothing")
     assert (result.exit_code, "There is no training" in result.stderr) == (66, True)
+
+
+def test_cases_that_cannot_be_balanced_are_not_trained_on(tmp_path):
+    result = run("--output", tmp_path / "out", "--arm", "mlp", "--balance", "sex, age")
+    assert result.exit_code == 65
+    assert "Insufficient evidence: expected two groups of 10 training cases or more by sex or age" in result.output
+    assert not (tmp_path / "out" / "segmenter.json").exists()
+
+
+def test_balance_asks_for_known_names(tmp_path):
+    result = run("--output", tmp_path / "out", "--balance", "income")
+    assert result.exit_code == 64
+    assert "of sex, age, ethnicity, site, got income" in result.output
+
+
+def test_a_balanced_model_says_so_on_its_card(tmp_path, monkeypatch):
+    monkeypatch.setitem(PRESETS, "tiny", replace(PRESETS["tiny"], phantoms=Phantoms(training=8, validation=1)))
+    monkeypatch.setattr("federated.presets.BalanceSettings", partial(BalanceSettings, minimum_group=2))
+    how = ("--balance", "sex", "--balance-solver", "reweighing", "--max-gap", "0.1")
+    result = run("--output", tmp_path / "out", "--arm", "mlp", *how)
+    assert result.exit_code == 0, result.output
+    card = json.loads((tmp_path / "out" / "segmenter.json").read_text())["training"]
+    assert card["operating_point"] == {"attribute": "sex", "bound": 0.1, "outcome": "insufficient evidence"}
+    balance = card["balance"]
+    assert balance["settings"]["solver"] == "reweighing"
+    assert balance["cases"] == 8
+    assert balance["attributes"]["sex"]["after"]["cramers_v"] < 1e-6

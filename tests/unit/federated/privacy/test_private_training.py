@@ -26,7 +26,7 @@ from federated.privacy.private_state import PrivateState
 from federated.privacy.private_training import KEY_FILE, train_privately
 from federated.privacy.randomness import SecretRandom
 from federated.rounds.terms import Privacy
-from federated.sampling import Pool, Split
+from federated.sampling import CaseWeights, Pool, Split
 from federated.training import Started, Stepped, quiet
 from tests.fakes.tiny_model import TINY_NETWORK
 from tests.fakes.tiny_training import CPU, MILD, tiny_example, tiny_settings
@@ -67,6 +67,11 @@ def test_costs_what_the_accountant_says_for_all_its_steps():
     assert (result.release.noise, result.release.sample_rate, result.release.steps) == (2.0, 2 / 3, 3)
     assert result.epsilon == epsilon(2.0, 2 / 3, 3, PRIVACY.delta)
     assert result.steps == 3
+
+
+def test_refuses_case_weights_that_its_accountant_does_not_know():
+    with pytest.raises(PrivacySettingsError, match="expected no case weights"):
+        trained(split=replace(SPLIT, case_weights=CaseWeights((1.0, 2.0, 1.0))))
 
 
 def test_tells_its_steps_but_no_loss():
