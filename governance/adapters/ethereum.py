@@ -3,6 +3,7 @@
 Transactions are signed here, with a key from an encrypted keystore file: the node needs no account of ours.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,22 @@ from typing import Any, Final
 
 from governance.errors import AnchorError
 from governance.ports import AnchoredHead, ModelOnChain
+
+# These raise Python's limit of recursion for the whole process when they are imported; deeply nested JSON that somebody
+# sends would then end the process, where it should raise.
+_limit: Final = sys.getrecursionlimit()
+try:
+    import requests
+    from eth_account import Account
+    from eth_utils.exceptions import ValidationError
+    from vyper import compile_code
+    from web3 import HTTPProvider, Web3
+    from web3.exceptions import ContractLogicError, Web3Exception
+    from web3.middleware import ExtraDataToPOAMiddleware
+except ImportError as fault:
+    raise AnchorError("A chain needs the extra packages: pip install 'qfl-hospital-plugin[chain]'.") from fault
+finally:
+    sys.setrecursionlimit(_limit)
 
 TIMEOUT_S: Final = 10.0
 RECEIPT_S: Final = 60.0
@@ -36,15 +53,7 @@ class Compiled:
 
 @cache
 def compile_contract() -> Compiled:
-    """Compile governance/contract/consortium.vy, once a process.
-
-    Raises:
-        AnchorError: The compiler is not installed.
-    """
-    try:
-        from vyper import compile_code
-    except ImportError as fault:
-        raise AnchorError("Anchoring needs the extra packages: pip install 'qfl-hospital-plugin[chain]'.") from fault
+    """Compile governance/contract/consortium.vy, once a process."""
     source = files("governance.contract").joinpath("consortium.vy").read_text(encoding="utf-8")
     found = compile_code(source, output_formats=["abi", "bytecode"])
     return Compiled(found["abi"], found["bytecode"])
@@ -56,8 +65,6 @@ def open_account(keystore: Path, passphrase: str) -> Any:
     Raises:
         AnchorError: The file cannot be read, or the passphrase does not open it.
     """
-    from eth_account import Account
-
     try:
         with keystore.open("rb") as file:
             data = file.read(_MAX_KEYSTORE_BYTES + 1)
@@ -73,8 +80,6 @@ def open_account(keystore: Path, passphrase: str) -> Any:
 
 def http_provider(url: str) -> Any:
     """A node's JSON-RPC address, asked with a time limit."""
-    from web3 import HTTPProvider
-
     return HTTPProvider(url, request_kwargs={"timeout": TIMEOUT_S})
 
 
@@ -169,9 +174,6 @@ class ConsortiumChain:
 
 
 def _connect(provider: Any) -> Any:
-    from web3 import Web3
-    from web3.middleware import ExtraDataToPOAMiddleware
-
     web3 = Web3(provider)
     # Clique, IBFT and QBFT chains put more into a block's extra data than the main chain allows.
     web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
@@ -195,12 +197,6 @@ def _send(web3: Any, account: Any, call: Any) -> Any:
 @contextmanager
 def _translated() -> Iterator[None]:
     """Every fault of the chain as ours; its text is the contract's reason, or names the node's error."""
-    try:
-        import requests
-        from eth_utils.exceptions import ValidationError
-        from web3.exceptions import ContractLogicError, Web3Exception
-    except ImportError as fault:
-        raise AnchorError("Anchoring needs the extra packages: pip install 'qfl-hospital-plugin[chain]'.") from fault
     try:
         yield
     except ContractLogicError as fault:

@@ -8,10 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from eth_account import Account
-from eth_tester import EthereumTester
-from eth_tester.exceptions import TransactionFailed
-from web3 import EthereumTesterProvider, Web3
 
 from governance.adapters.ethereum import ConsortiumChain, deploy, http_provider, open_account
 from governance.adapters.ledger_folder import LedgerFolder
@@ -21,6 +17,7 @@ from plugin.services.governance.anchoring import anchor_ledger, ledger_id, model
 from plugin.services.ledger import Ledger
 from tests.fakes.ledger_store import NOW, ORIGIN, InMemoryLedger, review
 from tests.servers.anvil import KEYS, running_anvil
+from tests.servers.eth_tester import Account, Web3, in_process_chain
 
 MODEL, OTHER_MODEL = bytes([7]) * 32, bytes([8]) * 32
 AUDIT, OTHER_AUDIT = bytes([9]) * 32, bytes([10]) * 32
@@ -50,23 +47,9 @@ def anvil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-class InProcess(EthereumTesterProvider):
-    """Answers a refusal as nodes do, instead of raising eth-tester's own error."""
-
-    def make_request(self, method: Any, params: Any) -> Any:
-        try:
-            return super().make_request(method, params)
-        except TransactionFailed as fault:
-            return {"jsonrpc": "2.0", "id": 1, "error": {"code": 3, "message": str(fault), "data": None}}
-
-
 @pytest.fixture(scope="module")
 def tester() -> Any:
-    # The virtual machine raises Python's limit for the whole process: nested JSON would then end it, not raise.
-    limit = sys.getrecursionlimit()
-    provider = InProcess(EthereumTester())
-    sys.setrecursionlimit(limit)
-    return provider
+    return in_process_chain()
 
 
 @pytest.fixture(params=["eth-tester", pytest.param("anvil", marks=pytest.mark.server)])

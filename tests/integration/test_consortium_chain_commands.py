@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from eth_account import Account
 
 from plugin.cli import main
 from tests.servers.anvil import KEYS, running_anvil
+from tests.servers.eth_tester import Account
 
 MODEL, AUDIT = "ab" * 32, "cd" * 32
 PASSPHRASE = "an orchard in may"
