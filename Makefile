@@ -47,18 +47,27 @@ else
 	$(BIN)/python -m pytest tests/integration tests/e2e
 endif
 
-bench: setup  ## Measure: the quantum layer against its rivals, a full-size study against SegResNet (half an hour)
+bench: setup  ## Measure: quantum layer, full-size study, federation engine, masking, ledger, auto-halt (about an hour)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks.quantum_layer --json docs/results/quantum-layer.json --plot docs/results/quantum-layer.png
 	$(BIN)/python -m benchmarks.study_speed
+	$(BIN)/python -m benchmarks.engine_overhead --json docs/results/engine-overhead.json --plot docs/results/engine-overhead.png
+	$(BIN)/python -m benchmarks.secure_aggregation
+	$(BIN)/python -m benchmarks.ledger
+	$(BIN)/python -m benchmarks.auto_halt
 
-nightly: setup  ## Compare the network with its controls, on the phantom's sites and on the real subjects (some hours)
+nightly: setup  ## Compare the network with its controls, federated with pooled training, attacks, bias (many hours)
 	$(BIN)/python -m benchmarks.compare_arms
 	$(BIN)/python -m benchmarks.compare_arms --real
+	$(BIN)/python -m benchmarks.federated_learning
+	$(BIN)/python -m benchmarks.privacy_attacks
+	$(BIN)/python -m benchmarks.bias_correction
+	$(BIN)/python -m benchmarks.interpretability
 
 model: setup  ## Train the shipped model again, leaving each real subject out once (about 75 minutes on one CPU core)
 	$(BIN)/python -m benchmarks.train_segmenter
 	$(BIN)/python -m benchmarks.evaluation --runs build/segmenter/runs --evaluates "python -m benchmarks.train_segmenter"
+	$(BIN)/python -m benchmarks.shipped_evaluation
 	$(BIN)/python -m benchmarks.draw_segmenter_overlays
 
 screenshots: setup  ## Make the pictures of docs/images again, from the demo's own pages (needs Chromium)
