@@ -27,7 +27,7 @@ def explain(source: Path, output: Path, model: Path | None, samples: int, seed: 
 
     INPUT is what `qfl predict` takes. DIR gets explanation.png and explanation.json: the weights of supervoxels (LIME)
     with their fidelity, integrated gradients with a check against random weights, and a reading of the outlines by
-    seven rules. A minute or so on one core.
+    seven rules. About a minute on one free core; a large tumour takes longer.
 
     Research use only; not a medical device.
     """

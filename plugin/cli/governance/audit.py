@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ _QUICK_CASES = 8
 @click.option("--trained-by", multiple=True, metavar="NAME", help="Who trained it: they cannot release it; repeatable.")
 @click.option("--predicted-by", metavar="VERSION", help="For mimic: the model that made the predictions.")
 @click.option("--threshold", default=0.5, show_default=True, help="For mimic: probability from which on it says yes.")
+@click.option("--explained", metavar="N", type=click.IntRange(0), help="Cases to explain, half a minute each; 0: none.")
 @click.option("--quick", is_flag=True, help="Hardly look, to see that everything works: too little to conclude from.")
 @click.option("--shipped", is_flag=True, help="Take the audit that ships with the model, instead of running one.")
 @click.option("--json", "as_json", is_flag=True, help="Print the audit's document.")
@@ -106,6 +108,8 @@ def _audit_cases(desk: Any, cohort: str, model_dir: Path, out: Path | None, want
         if wanted["quick"]
         else full_effort(_grid_mm(model_dir), policy.fairness.minimum_group)
     )
+    if wanted["explained"] is not None:
+        effort = replace(effort, explained_cases=wanted["explained"])
     with interruptible() as is_interrupted, _view(is_interrupted) as view:
         try:
             audited = auditing.run_audit(
