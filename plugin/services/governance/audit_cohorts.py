@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from federated.cases import DEMOGRAPHICS_FILE, CaseSource, read_cohort
-from federated.demographics import Demographics
+from federated.demographics import Demographics, age_band
 from federated.phantom_sites import PhantomCase, Split, phantom_cohort
 from governance.errors import AuditDataError
-from governance.fairness.groups import age_band
 
 FIRST_SEED: Final = 2026
 """Of the cohort whose other splits the shipped model was trained and tuned on; no two splits share a case."""

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which the colour-blind tell apart.
 _BLUE, _ORANGE, _GREEN, _RED, _GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
-_PIXELS_AN_INCH: Final = 110
+_PIXELS_AN_INCH: Final = 90
 _ROW: Final = 0.27
 """Inches."""
 

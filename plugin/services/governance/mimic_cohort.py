@@ -26,9 +26,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from federated.demographics import age_band
 from governance.errors import AuditDataError
 from governance.fairness.classification import FoundCase
-from governance.fairness.groups import GroupedCase, age_band
+from governance.fairness.groups import GroupedCase
 from plugin.services.governance.cohort_tables import find_table, need_table, read_table
 
 _PREFIX: Final = "mimic-cxr-2.0.0-"

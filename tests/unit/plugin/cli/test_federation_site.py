@@ -126,7 +126,7 @@ def test_a_charge_of_the_future_is_pointed_out(settings):
 def test_shows_rounds_and_why_some_were_refused(settings):
     records = bootstrap.build_site_records(settings)
     count = CohortCount(16, {"no consent": 3})
-    records.note_check(terms(), policy_digest="p" * 64, cohort_digest="d" * 64, cohort=count, now=NOW)
+    records.note_check(terms(), policy_digest="b" * 64, cohort_digest="d" * 64, cohort=count, now=NOW)
     finding = Finding("participants", "1 site", False, "Expected 3 participants, got 1.")
     records.note_refusal(terms(round=2), [finding], now=NOW)
     code, told = run("rounds")

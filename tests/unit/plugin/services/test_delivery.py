@@ -19,7 +19,7 @@ HOUR = timedelta(hours=1)
 @pytest.fixture
 def hospital() -> WholeHospital:
     hospital = WholeHospital()
-    hospital.store.save_user(HOUSE)
+    hospital.store.save_user(HOUSE, now=hospital.clock())
     hospital.scan()
     return hospital
 
