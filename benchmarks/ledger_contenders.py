@@ -142,7 +142,7 @@ class Pymerkle:
 
     def sign(self) -> None:
         """It has no signatures; the root is what somebody would write down."""
-        self._root = self._tree.get_state()
+        self._root = self._tree.get_root()
 
     def verify(self) -> int:
         """Each entry's bytes against its stored hash, then the root over these."""
@@ -152,7 +152,7 @@ class Pymerkle:
                 raise ValueError(f"leaf {checked}")
             checked += 1
         self._tree.cache_clear()
-        if self._tree.get_state() != self._root:
+        if self._tree.get_root() != self._root:
             raise ValueError("root")
         return checked
 
@@ -160,7 +160,7 @@ class Pymerkle:
         """Its own proof object; leaves count from one."""
         from pymerkle import verify_inclusion as verify
 
-        leaf, root = self._tree.get_leaf(place + 1), self._tree.get_state()
+        leaf, root = self._tree.get_leaf(place + 1), self._tree.get_root()
         begun = time.perf_counter()
         proof = self._tree.prove_inclusion(place + 1)
         made = time.perf_counter()
@@ -174,7 +174,7 @@ class Pymerkle:
         tree: Any = InmemoryTree(algorithm="sha256")
         for leaf in leaves:
             tree.append_entry(leaf)
-        root: bytes = tree.get_state()
+        root: bytes = tree.get_root()
         return root
 
     def close(self) -> None:

@@ -54,9 +54,10 @@ def test_takes_the_learning_rate_that_is_best_on_validation_for_each_arm(finishe
     results = json.loads((finished[0] / "arms.json").read_text())
     for arm in ARMS:
         found = results["arms"][arm]
-        assert len(found["validation_by_learning_rate"]) == 2, "the same effort for each arm"
-        best = max(found["validation_by_learning_rate"], key=lambda rate: found["validation_by_learning_rate"][rate])
-        assert found["learning_rate"] == float(best)
+        scores = {float(rate): score for rate, score in found["validation_by_learning_rate"].items()}
+        assert len(scores) == 2, "the same effort for each arm"
+        # The file has rounded scores, which can be equal.
+        assert scores[found["learning_rate"]] == max(scores.values())
 
 
 def test_tuning_never_looks_at_test_cases(finished):
