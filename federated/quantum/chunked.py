@@ -4,9 +4,10 @@ Only the inputs are kept for backward, which computes the rest again: both direc
 is also faster than keeping what no cache holds.
 """
 
+import inspect
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, Protocol
 
 import torch
@@ -89,8 +90,15 @@ def gradients(way: Way, upstream: Tensor, angles: Tensor, shared: Tensor, consta
     return answer
 
 
+def with_signature(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep a function's signature with it: torch asks for a forward's at every call, and working it out takes time."""
+    function.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    return function
+
+
 class _Expectations(torch.autograd.Function):
     @staticmethod
+    @with_signature
     def forward(way: Way, angles: Tensor, shared: Tensor, constants: Tensor) -> Tensor:
         return way.expectations(angles, shared, constants)
 
@@ -106,11 +114,12 @@ class _Expectations(torch.autograd.Function):
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int]:
         # Each case by itself: a batch that comes here is large enough to be worth its own pass.
-        return torch.stack([expectations(*case) for case in _cases(info, in_dims, inputs)]), 0
+        return torch.stack([expectations(*case) for case in cases_of(info, in_dims, inputs)]), 0
 
 
 class _Gradients(torch.autograd.Function):
     @staticmethod
+    @with_signature
     def forward(way: Way, upstream: Tensor, angles: Tensor, shared: Tensor, constants: Tensor) -> tuple[Tensor, Tensor]:
         return way.gradients(upstream, angles, shared, constants)
 
@@ -124,11 +133,12 @@ class _Gradients(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
-        by_angles, by_shared = zip(*(gradients(*case) for case in _cases(info, in_dims, inputs)), strict=True)
+        by_angles, by_shared = zip(*(gradients(*case) for case in cases_of(info, in_dims, inputs)), strict=True)
         return (torch.stack(by_angles), torch.stack(by_shared)), (0, 0)
 
 
-def _cases(info: Any, in_dims: tuple[int | None, ...], inputs: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+def cases_of(info: Any, in_dims: tuple[int | None, ...], inputs: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    """The inputs of each case that torch.func's vmap brings."""
     for place in range(info.batch_size):
         yield tuple(
             each if axis is None else each.select(axis, place) for each, axis in zip(inputs, in_dims, strict=True)

@@ -5,13 +5,13 @@ torch's own bookkeeping would take longer than the arithmetic. See heisenberg.py
 Pauli matrices are in the order of light_cones.py: I, X, Z, Y.
 """
 
-from collections.abc import Iterator
 from functools import cache
 from typing import Any, Final, NoReturn
 
 import numpy as np
 import torch
 
+from federated.quantum.chunked import cases_of, with_signature
 from federated.quantum.circuit import Axis, Circuit, Encoding
 from federated.quantum.gates import Numbers
 from federated.quantum.light_cones import light_cones
@@ -43,6 +43,7 @@ def coefficients(circuit: Circuit, weights: Tensor) -> Tensor:
 
 class _Coefficients(torch.autograd.Function):
     @staticmethod
+    @with_signature
     def forward(circuit: Circuit, weights: Tensor) -> Tensor:
         return _like(weights, _Backwards(circuit, _numbers(weights)).coefficients)
 
@@ -59,12 +60,13 @@ class _Coefficients(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], circuit: Circuit, weights: Tensor) -> tuple[Tensor, int]:
-        cases = _cases(info, in_dims[1:], (weights,))
+        cases = cases_of(info, in_dims[1:], (weights,))
         return torch.stack([coefficients(circuit, *case) for case in cases]), 0
 
 
 class _Gradient(torch.autograd.Function):
     @staticmethod
+    @with_signature
     def forward(circuit: Circuit, slope: Tensor, weights: Tensor) -> Tensor:
         return _like(weights, _Backwards(circuit, _numbers(weights)).gradient(_numbers(slope)))
 
@@ -80,7 +82,7 @@ class _Gradient(torch.autograd.Function):
     def vmap(
         info: Any, in_dims: tuple[int | None, ...], circuit: Circuit, slope: Tensor, weights: Tensor
     ) -> tuple[Tensor, int]:
-        cases = _cases(info, in_dims[1:], (slope, weights))
+        cases = cases_of(info, in_dims[1:], (slope, weights))
         return torch.stack([_Gradient.apply(circuit, *case) for case in cases]), 0  # type: ignore[no-untyped-call]
 
 
@@ -204,10 +206,3 @@ def _numbers(tensor: Tensor) -> Numbers:
 
 def _like(tensor: Tensor, numbers: Numbers) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(numbers)).to(tensor)
-
-
-def _cases(info: Any, in_dims: tuple[int | None, ...], inputs: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
-    for place in range(info.batch_size):
-        yield tuple(
-            each if axis is None else each.select(axis, place) for each, axis in zip(inputs, in_dims, strict=True)
-        )
