@@ -266,9 +266,9 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
             axes.set_xscale("log", base=2)
             axes.grid(alpha=0.3)
             axes.spines[["top", "right"]].set_visible(False)
-        panel[0].set_ylabel("µs a sample, forward and backward")
     for axes in panels[-1]:
         axes.set_xlabel("batch")
+    figure.supylabel("µs a sample, forward and backward", fontsize=10)
     figure.suptitle(_conclusion(rows), fontsize=11)
     handles = {line.get_label(): line for panel in panels.flat for line in panel.get_lines()}
     shown = [(name, line) for name, line in handles.items() if not str(name).startswith("_")]
