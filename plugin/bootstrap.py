@@ -113,7 +113,7 @@ def build_governance(settings: Settings) -> GovernanceDesk:
         _digest_key(settings),
         _now,
         build_ledger(settings),
-        build_chain(settings) if settings.consortium and settings.consortium.contract else None,
+        cache(lambda: build_chain(settings) if settings.consortium and settings.consortium.contract else None),
     )
 
 

@@ -86,8 +86,8 @@ def sign_ledger(self: Task) -> None:
 def watch_models(self: Task) -> None:
     """Judge the models in use, halt one that a rule speaks against, and keep up with the consortium."""
     services = _services(self)
-    consortium.keep_up(services)
     monitoring.watch_models(services)
+    consortium.keep_up(services)  # last: a node may let it wait
 
 
 @shared_task(name="qfl.issue_reports", bind=True)

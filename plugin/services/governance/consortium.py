@@ -24,10 +24,10 @@ def keep_up(services: Services) -> None:
 
     A chain that does not answer stops nothing here: it is logged, and asked again.
     """
-    chain = services.governance.chain
-    if chain is None:
-        return
     try:
+        chain = services.governance.chain()
+        if chain is None:
+            return
         follow_halts(services, chain)
         _anchor_if_due(services, chain)
     except GovernanceError as fault:

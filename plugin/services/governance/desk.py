@@ -28,14 +28,14 @@ class GovernanceDesk:
         key: Gives the hospital's own key of digests; whoever has it can find out whom a digest is of.
         clock: Gives the time.
         ledger: Of the site.
-        chain: The consortium's contract; None where the site has none.
+        chain: Gives the consortium's contract; None where the site has none. Only who needs it imports its libraries.
     """
 
     store: GovernanceStore
     key: Callable[[], bytes] = field(repr=False)
     clock: Callable[[], datetime]
     ledger: Ledger
-    chain: Chain | None = None
+    chain: Callable[[], Chain | None] = lambda: None
 
     def policy(self) -> GovernancePolicy:
         """The policy in force, read anew each time.

@@ -41,7 +41,7 @@ def a_hospital(folder: Path, chain: InMemoryChain | None) -> tuple[WholeHospital
     hospital = WholeHospital()
     desk = hospital.services.governance
     ledger = replace(desk.ledger, files=LedgerFolder(folder))
-    return hospital, replace(hospital.services, governance=replace(desk, chain=chain, ledger=ledger))
+    return hospital, replace(hospital.services, governance=replace(desk, chain=lambda: chain, ledger=ledger))
 
 
 def state_of(services: Services, hospital: WholeHospital) -> ModelState:
