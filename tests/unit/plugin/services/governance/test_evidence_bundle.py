@@ -111,7 +111,16 @@ def test_the_same_files_make_the_same_archive(bundle: bytes) -> None:
 
 
 def test_no_patient_is_in_it(bundle: bytes) -> None:
-    for secret in (b"Meier", b"MRN-004711", b"1.2.826.0.1.4711", b"1962", b"ACC-77", b"eve.ethics", b"ron.reader"):
+    for secret in (
+        b"Meier",
+        b"MRN-004711",
+        b"1.2.826.0.1.4711",
+        b"1962-03-04",
+        b"19620304",
+        b"ACC-77",
+        b"eve.ethics",
+        b"ron.reader",
+    ):
         assert secret not in bundle
 
 
