@@ -37,38 +37,43 @@ def coefficients(circuit: Circuit, weights: Tensor) -> Tensor:
     Returns:
         (cones, observables a cone, 3^width), in the precision and on the device of the weights.
     """
-    found: Tensor = _Coefficients.apply(circuit, weights)  # type: ignore[no-untyped-call]
+    found: Tensor = _Coefficients.apply(circuit, [], weights)  # type: ignore[no-untyped-call]
     return found
 
 
 class _Coefficients(torch.autograd.Function):
+    # What forward worked out is put on a tape, a list, for backward; it stays empty where torch.func maps over cases.
     @staticmethod
     @with_signature
-    def forward(circuit: Circuit, weights: Tensor) -> Tensor:
-        return _like(weights, _Backwards(circuit, _numbers(weights)).coefficients)
+    def forward(circuit: Circuit, tape: list["_Backwards"], weights: Tensor) -> Tensor:
+        tape.append(_Backwards(circuit, _numbers(weights)))
+        return _like(weights, tape[0].coefficients)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
-        ctx.circuit, weights = inputs
+        ctx.circuit, ctx.tape, weights = inputs
         ctx.save_for_backward(weights)
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[None, Tensor]:
+    def backward(ctx: Any, slope: Tensor) -> tuple[None, None, Tensor]:
         (weights,) = ctx.saved_tensors
-        found: Tensor = _Gradient.apply(ctx.circuit, slope, weights)  # type: ignore[no-untyped-call]
-        return None, found
+        found: Tensor = _Gradient.apply(ctx.circuit, ctx.tape, slope, weights)  # type: ignore[no-untyped-call]
+        return None, None, found
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], circuit: Circuit, weights: Tensor) -> tuple[Tensor, int]:
-        cases = cases_of(info, in_dims[1:], (weights,))
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], circuit: Circuit, *tape_and_weights: Any
+    ) -> tuple[Tensor, int]:
+        cases = cases_of(info, in_dims[2:], tape_and_weights[1:])
         return torch.stack([coefficients(circuit, *case) for case in cases]), 0
 
 
 class _Gradient(torch.autograd.Function):
     @staticmethod
     @with_signature
-    def forward(circuit: Circuit, slope: Tensor, weights: Tensor) -> Tensor:
-        return _like(weights, _Backwards(circuit, _numbers(weights)).gradient(_numbers(slope)))
+    def forward(circuit: Circuit, tape: list["_Backwards"], slope: Tensor, weights: Tensor) -> Tensor:
+        backwards = tape[0] if tape else _Backwards(circuit, _numbers(weights))
+        return _like(weights, backwards.gradient(_numbers(slope)))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -80,10 +85,16 @@ class _Gradient(torch.autograd.Function):
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: tuple[int | None, ...], circuit: Circuit, slope: Tensor, weights: Tensor
+        info: Any,
+        in_dims: tuple[int | None, ...],
+        circuit: Circuit,
+        tape: list["_Backwards"],
+        slope: Tensor,
+        weights: Tensor,
     ) -> tuple[Tensor, int]:
-        cases = cases_of(info, in_dims[1:], (slope, weights))
-        return torch.stack([_Gradient.apply(circuit, *case) for case in cases]), 0  # type: ignore[no-untyped-call]
+        # Weights that are mapped over have no tape; slopes that are may share that of one set of weights.
+        cases = cases_of(info, in_dims[2:], (slope, weights))
+        return torch.stack([_Gradient.apply(circuit, tape, *case) for case in cases]), 0  # type: ignore[no-untyped-call]
 
 
 class _Backwards:

@@ -112,3 +112,15 @@ def test_has_first_derivatives_only() -> None:
     (slope,) = torch.autograd.grad(coefficients(Circuit(3), weights).square().sum(), weights, create_graph=True)
     with pytest.raises(NotImplementedError, match="first derivatives only"):
         slope.sum().backward()
+
+
+def test_what_forward_kept_serves_several_slopes() -> None:
+    circuit = Circuit(4)
+    weights = drawn(circuit, 1)[1].requires_grad_()
+    shared, pull = torch.func.vjp(lambda own: coefficients(circuit, own), weights.detach())
+    slopes = torch.randn(3, *shared.shape, dtype=torch.float64)
+    (at_once,) = torch.func.vmap(pull)(slopes)
+    shared = coefficients(circuit, weights)
+    for one, slope in zip(at_once, slopes, strict=True):
+        torch.testing.assert_close(one, torch.autograd.grad(shared, weights, slope, retain_graph=True)[0])
+        torch.testing.assert_close(one, torch.autograd.grad(coefficients(circuit, weights), weights, slope)[0])
