@@ -16,11 +16,11 @@ suffice the answer is "insufficient-evidence". Importing this package imports no
         progress=ignore) -> LipschitzReport                   slot: "head" or "neck"; twin: an AuditedModel
     adversarial.attack_model(model, examples, *, twin=None, settings=AttackSettings(), limit=None, progress=ignore)
         -> AdversarialReport
-    leakage.inversion_trials(model, examples, *, trials=20, settings=InversionSettings(), seed=0, progress=ignore)
-        -> InversionReport                                    examples: heads of at least 8 patients
-    leakage.parse_stored_trials(document, *, protection="none") -> Proportion
-    leakage.membership_inference(model, members, others, *, shadows=(), limit=None, seed=0, progress=ignore)
-        -> MembershipReport                                   members, others: Examples trained on, and held out
+    gradient_inversion.inversion_trials(model, examples, *, trials=20, settings=InversionSettings(), seed=0,
+        progress=ignore) -> InversionReport                   examples: heads of at least 8 patients
+    gradient_inversion.parse_stored_trials(document, *, protection="none") -> Proportion
+    membership_inference.membership_inference(model, members, others, *, shadows=(), limit=None, seed=0,
+        progress=ignore) -> MembershipReport                  members, others: Examples trained on, and held out
     proportion.proportion(count, of) -> Proportion            with Clopper-Pearson's interval
     proportion.judge_share(found, limit) -> "passed" | "failed" | "insufficient-evidence"
     boundaries.find_boundaries(model, cases, *, floor, minimum, stresses=STRESSES, limit=None, seed=0, progress=ignore)

@@ -112,6 +112,13 @@ def to_audited_model(model: Model, identity: ModelIdentity) -> AuditedModel:
     return AuditedModel(model, identity, network)
 
 
+def plain_network(model: Model) -> torch.nn.Module:
+    """A model's network of its own, in evaluation and float32, whose weights may learn."""
+    network = build_network(model.network).eval()
+    network.load_state_dict({name: tensor.float() for name, tensor in model.weights.items()})
+    return network
+
+
 def chosen_cases(cases: Sequence[Case], limit: int | None, *, least: int = 1) -> Sequence[Case]:
     """The first cases, as many as may be looked at.
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from federated.auditing.adversarial import AttackSettings
-from federated.auditing.leakage import InversionSettings
+from federated.auditing.gradient_inversion import InversionSettings
 from federated.errors import EvaluationError
 
 
@@ -19,8 +19,8 @@ class AuditBudget:
         embedded_cases: Of embeddings.case_embeddings; each costs one look.
         bounded_cases: Of lipschitz.head_lipschitz.
         attacked_cases, attacks: Of adversarial.attack_model.
-        inversion_trials, inversion: Of leakage.inversion_trials.
-        membership_cases: Of each kind, of leakage.membership_inference.
+        inversion_trials, inversion: Of gradient_inversion.inversion_trials.
+        membership_cases: Of each kind, of membership_inference.membership_inference.
         boundary_cases: Of boundaries.find_boundaries; each costs about twenty looks.
     """
 

@@ -122,13 +122,32 @@ def peers(all_peers: Peers) -> Iterator[Peers]:
 
 @pytest.fixture
 def qfl(peers: Peers, tmp_path: Path) -> Iterator[Product]:
-    """The product on PostgreSQL and Redis, between Orthanc and Medplum."""
+    """The product on PostgreSQL and Redis, between Orthanc and Medplum; new for each test."""
+    with product(tmp_path / "product", _settings(peers)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def _used_before(all_peers: Peers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    with product(tmp_path_factory.mktemp("product") / "product", _settings(all_peers)) as running:
+        yield running
+
+
+@pytest.fixture
+def busy_qfl(peers: Peers, _used_before: Product) -> Product:
+    """The same, but with what the module's earlier tests left in it, as a hospital's has; its worker runs."""
+    if not _used_before.is_running("worker"):  # a test that failed in between may have left it dead
+        _used_before.start("worker")
+    return _used_before
+
+
+def _settings(peers: Peers) -> dict[str, str]:
     name = f"qfl{next(_numbers)}"
     engine = create_engine(peers.postgres_url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
     engine.dispose()
-    environment = {
+    return {
         "QFL_DATABASE_URL": peers.postgres_url.rsplit("/", 1)[0] + f"/{name}",
         "QFL_BROKER_URL": peers.redis_url.rsplit("/", 1)[0] + f"/{next(_numbers) % 16}",
         "QFL_FHIR_URL": peers.ehr_url,
@@ -136,5 +155,3 @@ def qfl(peers: Peers, tmp_path: Path) -> Iterator[Product]:
         "QFL_ARCHIVE_USER": peers.orthanc.user,
         "QFL_ARCHIVE_PASSWORD": peers.orthanc.password,
     }
-    with product(tmp_path / "product", environment) as running:
-        yield running

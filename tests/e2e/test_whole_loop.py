@@ -58,12 +58,12 @@ def test_a_notification_becomes_seg_sr_and_report(peers: Peers, qfl: Product, op
     assert {form["contentType"] for form in report["presentedForm"]} == {"text/html", "application/pdf"}
 
 
-def test_a_radiologist_accepts_in_the_browser_and_the_report_is_final(peers: Peers, qfl: Product) -> None:
+def test_a_radiologist_accepts_in_the_browser_and_the_report_is_final(peers: Peers, busy_qfl: Product) -> None:
     visit = peers.scan()
     peers.announce(visit)
-    assert qfl.run("analyse", visit.study_instance_uid).returncode == 0
-    (done,) = qfl.analyses(visit.study_instance_uid)
-    with httpx.Client(base_url=qfl.url, trust_env=False, follow_redirects=True, timeout=30) as browser:
+    assert busy_qfl.run("analyse", visit.study_instance_uid).returncode == 0
+    (done,) = busy_qfl.analyses(visit.study_instance_uid)
+    with httpx.Client(base_url=busy_qfl.url, trust_env=False, follow_redirects=True, timeout=30) as browser:
         page = browser.get("/sign-in")
         browser.post(
             "/sign-in", data={"csrf_token": csrf(page.text), "username": "dr.house", "password": PASSWORD}
@@ -76,11 +76,11 @@ def test_a_radiologist_accepts_in_the_browser_and_the_report_is_final(peers: Pee
         )
         answer.raise_for_status()
         assert visit.patient.family_name in browser.get("/", params={"text": visit.patient.family_name}).text
-    wait_until(lambda: peers.reports(visit)[0]["status"] == "final", 60, lambda: qfl.log("worker"))
+    wait_until(lambda: peers.reports(visit)[0]["status"] == "final", 60, lambda: busy_qfl.log("worker"))
     assert {one["status"] for one in peers.medplum.resources("Observation")} == {"final"}
-    assert qfl.analyses(visit.study_instance_uid)[0]["state"] == "accepted"
+    assert busy_qfl.analyses(visit.study_instance_uid)[0]["state"] == "accepted"
     for process in ("web", "worker", "timer"):
-        log = (qfl.folder / f"{process}.log").read_text()
+        log = (busy_qfl.folder / f"{process}.log").read_text()
         assert visit.patient.family_name not in log
         assert visit.patient.patient_id not in log
 
@@ -126,70 +126,72 @@ STEPS = [
 
 
 @pytest.mark.parametrize(("step", "peer", "pattern"), STEPS)
-def test_a_killed_worker_loses_nothing(peers: Peers, qfl: Product, step: str, peer: str | None, pattern: str) -> None:
+def test_a_killed_worker_loses_nothing(
+    peers: Peers, busy_qfl: Product, step: str, peer: str | None, pattern: str
+) -> None:
     visit = peers.scan()
     peers.announce(visit)
     if peer:
         proxy = peers.ehr_proxy if peer == "ehr" else peers.pacs_proxy
         fault = proxy.add(Fault(pattern, delay_s=2.0, count=1))
-    qfl.run("analyse", visit.study_instance_uid, "--no-wait")
+    busy_qfl.run("analyse", visit.study_instance_uid, "--no-wait")
 
     def in_the_middle() -> bool:
         if peer:
             return fault.count == 0
-        return any(one["step"] == step for one in qfl.analyses(visit.study_instance_uid))
+        return any(one["step"] == step for one in busy_qfl.analyses(visit.study_instance_uid))
 
-    wait_until(in_the_middle, 60, lambda: qfl.log("worker"))
-    qfl.kill("worker")
-    qfl.start("worker")
-    done = qfl.wait_for(visit.study_instance_uid, *PUBLISHED)
+    wait_until(in_the_middle, 60, lambda: busy_qfl.log("worker"))
+    busy_qfl.kill("worker")
+    busy_qfl.start("worker")
+    done = busy_qfl.wait_for(visit.study_instance_uid, *PUBLISHED)
     told_once(peers, visit)
     attempts = max(one["attempt"] for one in done["steps"])
     assert attempts == (1 if step == "deliver" else 2), "after the result is stored there is no second inference"
 
 
 @pytest.mark.parametrize("peer", ["pacs", "ehr"])
-def test_a_peer_away_at_write_back_loses_nothing(peers: Peers, qfl: Product, peer: str) -> None:
+def test_a_peer_away_at_write_back_loses_nothing(peers: Peers, busy_qfl: Product, peer: str) -> None:
     visit = peers.scan()
     peers.announce(visit)
     proxy, pattern = (peers.pacs_proxy, r"POST .*/studies") if peer == "pacs" else (peers.ehr_proxy, r"POST /fhir/?$")
     fault = proxy.add(Fault(pattern, status=503))
-    qfl.run("analyse", visit.study_instance_uid, "--no-wait")
-    qfl.wait_for(visit.study_instance_uid, "publishing")
+    busy_qfl.run("analyse", visit.study_instance_uid, "--no-wait")
+    busy_qfl.wait_for(visit.study_instance_uid, "publishing")
     wait_until(lambda: len([one for one in proxy.seen if re.search(pattern, one)]) >= 2, 60)
     assert peers.reports(visit) == []
     fault.count = 0
-    done = qfl.wait_for(visit.study_instance_uid, *PUBLISHED)
+    done = busy_qfl.wait_for(visit.study_instance_uid, *PUBLISHED)
     told_once(peers, visit)
     assert max(one["attempt"] for one in done["steps"]) == 1
 
 
 @pytest.mark.parametrize("peer", ["pacs", "ehr"])
-def test_an_answer_that_gets_lost_makes_no_second_result(peers: Peers, qfl: Product, peer: str) -> None:
+def test_an_answer_that_gets_lost_makes_no_second_result(peers: Peers, busy_qfl: Product, peer: str) -> None:
     visit = peers.scan()
     peers.announce(visit)
     proxy, pattern = (peers.pacs_proxy, r"POST .*/studies") if peer == "pacs" else (peers.ehr_proxy, r"POST /fhir/?$")
     proxy.add(Fault(pattern, lose_answer=True, count=1))
-    qfl.run("analyse", visit.study_instance_uid, "--no-wait")
-    qfl.wait_for(visit.study_instance_uid, *PUBLISHED)
+    busy_qfl.run("analyse", visit.study_instance_uid, "--no-wait")
+    busy_qfl.wait_for(visit.study_instance_uid, *PUBLISHED)
     told_once(peers, visit)
 
 
-def test_a_refusing_pacs_is_a_dead_letter_that_can_be_replayed(peers: Peers, qfl: Product) -> None:
+def test_a_refusing_pacs_is_a_dead_letter_that_can_be_replayed(peers: Peers, busy_qfl: Product) -> None:
     visit = peers.scan()
     peers.announce(visit)
     fault = peers.pacs_proxy.add(Fault(r"POST .*/studies", status=403))
-    qfl.run("analyse", visit.study_instance_uid, "--no-wait")
-    dead = qfl.wait_for(visit.study_instance_uid, "undelivered")
+    busy_qfl.run("analyse", visit.study_instance_uid, "--no-wait")
+    dead = busy_qfl.wait_for(visit.study_instance_uid, "undelivered")
     fault.count = 0
     letter = next(one for one in dead["deliveries"] if one["state"] == "dead")
-    with qfl.client() as client:
+    with busy_qfl.client() as client:
         client.post(f"/api/deliveries/{letter['id']}/replay").raise_for_status()
-    qfl.wait_for(visit.study_instance_uid, *PUBLISHED)
+    busy_qfl.wait_for(visit.study_instance_uid, *PUBLISHED)
     told_once(peers, visit)
 
 
-def test_an_unknown_study_ends_in_a_named_state(peers: Peers, qfl: Product) -> None:
-    done = qfl.run("analyse", "1.2.3.4.5.6", check=False)
+def test_an_unknown_study_ends_in_a_named_state(peers: Peers, busy_qfl: Product) -> None:
+    done = busy_qfl.run("analyse", "1.2.3.4.5.6", check=False)
     assert done.returncode == 1
     assert "not-analysable: No archive holds the study 1.2.3.4.5.6" in done.stdout

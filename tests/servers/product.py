@@ -87,6 +87,10 @@ class Product:
         if name == "web":
             wait_until(self._is_ready, 60, lambda: self.log("web"), self._processes[name])
 
+    def is_running(self, name: str) -> bool:
+        """Whether a process was started and has not ended."""
+        return name in self._processes and self._processes[name].poll() is None
+
     def kill(self, name: str) -> None:
         """Kill -9 a process and all its children, as a machine that loses power would."""
         process = self._processes.pop(name)

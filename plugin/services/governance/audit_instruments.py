@@ -271,7 +271,7 @@ def _inversion(
     subject: Subject, policy: GovernancePolicy, effort: Effort, progress: Callable[[float], None]
 ) -> Findings:
     """Images from single updates without noise, which is the worst case."""
-    from federated.auditing.leakage import inversion_trials
+    from federated.auditing.gradient_inversion import inversion_trials
     from federated.auditing.proportion import trials_to_pass
 
     budget, limit = effort.budget, policy.privacy.inversion_limit
@@ -298,7 +298,7 @@ def _membership(
     subject: Subject, policy: GovernancePolicy, effort: Effort, progress: Callable[[float], None]
 ) -> Findings:
     """Whether a case's loss tells that it was trained on."""
-    from federated.auditing.leakage import membership_inference
+    from federated.auditing.membership_inference import membership_inference
 
     known = subject.trained_on
     if known is None:

@@ -93,7 +93,7 @@ def quick_effort(stride: int) -> Effort:
     """To see that everything works: too little to conclude from."""
     from federated.auditing.adversarial import AttackSettings
     from federated.auditing.budget import AuditBudget
-    from federated.auditing.leakage import InversionSettings
+    from federated.auditing.gradient_inversion import InversionSettings
 
     edge = 4 * stride
     return Effort(
