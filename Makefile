@@ -56,7 +56,8 @@ bench: setup  ## Measure: quantum layer, full-size study, federation engine, mas
 	$(BIN)/python -m benchmarks.ledger
 	$(BIN)/python -m benchmarks.auto_halt
 
-nightly: setup  ## Compare the network with its controls, federated with pooled training, attacks, bias (many hours)
+nightly: setup  ## New examples for all properties; network against controls, federated against pooled, attacks, bias (many hours)
+	HYPOTHESIS_PROFILE=explore OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/contract
 	$(BIN)/python -m benchmarks.compare_arms
 	$(BIN)/python -m benchmarks.compare_arms --real
 	$(BIN)/python -m benchmarks.federated_learning

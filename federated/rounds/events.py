@@ -6,8 +6,8 @@ run-started     federation, sites [name], rounds, rule, strategy, preset, model,
                 resumed_at_round (int, 0 for a new run), epsilon_limit (the most that all rounds together may cost a
                 patient, added up; null without record-level privacy), delta
 round-started   round, model, deadline, participants [name]
-site            round, site, stage, state ("asked", "working", "done", "refused", "late", "lost"), reason, step, steps,
-                loss
+site            round, site, stage, state ("asked", "working", "done", "refused", "late", "lost",
+                "spared": enough others had answered), reason, step, steps, loss
 round-finished  round, model, seconds, engine_overhead_s (round time less the slowest site's own work), bytes_sent,
                 bytes_received, loss (mean over sites by examples),
                 sites: {name: {examples, loss, dice {region: mean}, groups {...}, epsilon_round, epsilon_spent, seconds,

@@ -33,6 +33,8 @@ class Fate(StrEnum):
     """It was still at work when the time was over."""
     LOST = "lost"
     """It said nothing."""
+    SPARED = "spared"
+    """Enough others had answered."""
 
 
 @dataclass(frozen=True)
@@ -150,9 +152,12 @@ class Inquiry:
         done = [site for site, fate in self._fates.items() if fate is Fate.DONE]
         if not wait.is_enough([*done, *awaited]):
             return True  # whatever they answer
-        if wait.is_plenty is not None and wait.is_plenty(done):
+        if self._has_plenty(done):
             return True
         return wait.is_enough(done) and all(self._is_silent(each) for each in awaited.values())
+
+    def _has_plenty(self, done: Collection[str]) -> bool:
+        return self._wait.is_plenty is not None and self._wait.is_plenty(done)
 
     def _is_silent(self, each: _Open) -> bool:
         return self._clock() - each.heard_at > timedelta(seconds=self._wait.silence_s)
@@ -218,8 +223,12 @@ class Inquiry:
         self._post.tell(question, fate.value, reason=reason, reply=reply)
 
     def _give_up(self) -> None:
+        is_spared = self._has_plenty([site for site, fate in self._fates.items() if fate is Fate.DONE])
         for site in sorted(self._open):
             each = self._open[site]
+            if is_spared and not each.fault:
+                self._settle(site, Fate.SPARED, "enough others had answered")
+                continue
             is_late = each.is_working and not self._is_silent(each)
             reason = each.fault or ("it was still at work" if is_late else "it did not answer")
             self._settle(site, Fate.LATE if is_late else Fate.LOST, reason)

@@ -135,6 +135,17 @@ def test_any_dropouts_leave_the_mean_of_the_others_or_fail_loudly(tmp_path_facto
         assert all(count == 1 for count in [site.records.charged - len(site.records.charges) + 1])
 
 
+def test_who_is_not_needed_to_open_the_sum_is_not_called_lost(tmp_path):
+    aggregation = Aggregation(threshold=2)
+    federation = Federation(tmp_path / "run", 5, rounds=3, quorum=5, delay_s=0.4, aggregation=aggregation)
+    federation.run()
+    gone = [event for event in federation.told("site") if event["state"] not in {"asked", "working", "done"}]
+    assert {(event["stage"], event["state"], event["reason"]) for event in gone} == {
+        ("unmask", "spared", "enough others had answered")
+    }
+    assert [event["dropped"] for event in federation.finished()] == [[], [], []]
+
+
 @few
 @given(seed=st.integers(0, 10_000))
 def test_lost_doubled_and_overtaking_messages_change_nothing(tmp_path_factory, seed):
