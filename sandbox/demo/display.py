@@ -1,8 +1,10 @@
 """What a person sees: progress on stderr, results as tables."""
 
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,7 +14,7 @@ from rich.table import Table
 from sandbox.demo.errors import DemoError
 from sandbox.demo.hospital import Findings, Resource
 from sandbox.demo.processes import tail
-from sandbox.demo.product import USERNAME
+from sandbox.demo.product import SETTINGS_FILE, USERNAME
 from sandbox.demo.product import Progress as AnalysisProgress
 from sandbox.demo.values import Outcome, Running
 
@@ -90,6 +92,9 @@ class Display:
             table.add_row(where, f"[bold]{escape(url)}[/]", escape(username), escape(password))
         self.console.print(table)
         self.console.print(f"State and logs: {escape(folder)}")
+        settings = shlex.quote(str(Path(folder) / SETTINGS_FILE))
+        self.console.print("Its commands, in another terminal:", style="dim")
+        self.console.print(f"  . {escape(settings)}; qfl governance verify", soft_wrap=True)
 
 
 def _arrival_table(outcome: Outcome) -> Table:

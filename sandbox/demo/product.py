@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Mapping
@@ -24,6 +25,9 @@ ADMINISTRATOR = "administrator"
 ETHICS_OFFICERS = ("ethics.one", "ethics.two")
 OFFICERS = {ADMINISTRATOR: "administrator", **dict.fromkeys(ETHICS_OFFICERS, "ethics-officer")}
 """Role by username."""
+
+SETTINGS_FILE = "settings.sh"
+"""In the demo's folder."""
 
 _QFL = str(Path(sys.executable).parent / "qfl")
 _WHY = "A demonstration on public images: nobody is treated by it."
@@ -77,6 +81,17 @@ def build_environment(folder: Path, hospital: Hospital, secrets: Mapping[str, Pa
         "QFL_ORGANISATION": "Sandbox Hospital",
         "QFL_HTTP_PORT": str(port),
     }
+
+
+def write_settings(environment: Mapping[str, str], path: Path) -> None:
+    """Write the product's settings for a shell to read: `qfl` means this product there, and works on this hospital.
+
+    Secrets are not in it, only the names of the files that hold them.
+    """
+    settings = {name: value for name, value in sorted(environment.items()) if name.startswith("QFL_")}
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in settings.items()]
+    lines.append(f'export PATH={shlex.quote(str(Path(_QFL).parent))}:"$PATH"')
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 class Product:

@@ -12,7 +12,7 @@ from sandbox.demo.display import Display
 from sandbox.demo.errors import DemoError, LoopNotClosedError
 from sandbox.demo.hospital import Account, Findings, Hospital
 from sandbox.demo.processes import Processes
-from sandbox.demo.product import DISPLAY_NAME, Product, Progress, build_environment
+from sandbox.demo.product import DISPLAY_NAME, SETTINGS_FILE, Product, Progress, build_environment, write_settings
 from sandbox.demo.state import choose_ports, secret_file
 from sandbox.demo.values import Outcome, Plan, Running
 from sandbox.patients import Visit, dice_against_label, load_subject, plan_visit
@@ -31,7 +31,9 @@ def start_everything(plan: Plan, processes: Processes, display: Display) -> Runn
     secret_files = {"ehr": secret_file(plan.folder, "ehr-token"), "pacs": secret_file(plan.folder, "pacs-password")}
     with display.step("Pretend hospital: EHR (FHIR R4) and PACS (DICOMweb)"):
         hospital = _start_hospital(plan.folder, processes, ports, secret_files)
-    product = Product(processes, build_environment(plan.folder, hospital, secret_files, ports["product"]))
+    environment = build_environment(plan.folder, hospital, secret_files, ports["product"])
+    write_settings(environment, plan.folder / SETTINGS_FILE)
+    product = Product(processes, environment)
     with display.step("Product: database"):
         product.migrate()
     product.start()

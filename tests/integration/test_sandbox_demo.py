@@ -6,12 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 import time
 
 import pytest
 
 from sandbox.demo.errors import CommandError, DemoError, ProcessDiedError
 from sandbox.demo.processes import Processes, tail
+from sandbox.demo.product import write_settings
 from sandbox.demo.state import choose_ports, locked, secret_file
 
 IGNORES_SIGTERM = (
@@ -127,3 +129,15 @@ def test_terminated_demo_stops_what_it_started(tmp_path):
     for port in json.loads((tmp_path / "ports.json").read_text()).values():
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_the_settings_make_a_shells_commands_reach_the_demo(tmp_path):
+    path = tmp_path / "it's here" / "settings.sh"
+    path.parent.mkdir()
+    name = "St. Anna's $HOME `id`"
+    write_settings({"QFL_ORGANISATION": name, "QFL_HTTP_PORT": "1", "SECRET": "not the product's"}, path)
+    told = 'printf "%s\\n" "$QFL_ORGANISATION" "$SECRET"; command -v qfl'
+    done = subprocess.run(
+        ["sh", "-c", f'. "$0"; {told}', path], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [name, "", str(Path(sys.executable).parent / "qfl")]
