@@ -6,8 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 import time
+from pathlib import Path
 
 import pytest
 
