@@ -1,7 +1,7 @@
-"""Heisenberg's picture on a CPU, for light cones of up to three wires, as the product's circuits have: compiled loops.
+"""Heisenberg's picture on a CPU, for light cones of up to four wires (the product's have three): compiled loops.
 
-The sums of heisenberg.py, but nothing is kept between their steps: all 27 terms of a sample are added up while its
-sines and cosines are in registers.
+The sums of heisenberg.py, but little is kept between their steps: the 27 terms that three wires bring to a sample are
+added up while its sines and cosines are in registers; a fourth wire brings three times as many.
 """
 
 from typing import Any, Final
@@ -12,8 +12,9 @@ import torch
 
 Tensor = torch.Tensor
 
-WIDEST: Final = 3
-"""Wires of a cone; a narrower one gets wires that do not matter."""
+WIDEST: Final = 4
+_BLOCK_WIRES: Final = 3
+"""A cone of fewer wires gets some that do not matter."""
 _DTYPES: Final = {torch.float32: np.float32, torch.float64: np.float64}
 _SAMPLES: Final = 4096
 """That are worked on at once: what they need stays in the cache."""
@@ -60,14 +61,17 @@ def gradients(upstream: Tensor, angles: Tensor, coefficients: Tensor, wires: Ten
 
 
 def _cones(coefficients: Tensor, wires: Tensor) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
-    """Three wires for each observable, and its 27 coefficients."""
+    """Four wires for each observable, and its coefficients in blocks of 27: the first of four wires, which tells the
+    blocks apart, comes last.
+    """
     cones, observables, strings = coefficients.shape
     places = np.zeros((cones, observables, WIDEST), np.int64)
-    places[..., : wires.shape[1]] = _array(wires)[:, None]
+    places[..., : wires.shape[1]] = np.roll(_array(wires), -(wires.shape[1] // WIDEST), axis=1)[:, None]
     # Of a wire that does not matter only the constant has a coefficient, the first of three.
-    shared = np.zeros((cones * observables, strings, 3**WIDEST // strings), _DTYPES[coefficients.dtype])
+    features = max(strings, 3**_BLOCK_WIRES)
+    shared = np.zeros((cones * observables, strings, features // strings), _DTYPES[coefficients.dtype])
     shared[..., 0] = _array(coefficients).reshape(-1, strings)
-    return places.reshape(-1, WIDEST), shared.reshape(-1, 3**WIDEST)
+    return places.reshape(-1, WIDEST), shared.reshape(len(shared), -1, 3**_BLOCK_WIRES)
 
 
 def _waves(angles: Tensor, start: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

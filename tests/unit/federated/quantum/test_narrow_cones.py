@@ -17,6 +17,8 @@ CIRCUITS = [
     pytest.param(Circuit(6), id="a cone of three wires for each observable"),
     pytest.param(Circuit(5, layers=1), id="cones of one wire"),
     pytest.param(Circuit(4, observables=((0,), (3,), (1,))), id="observables in any order"),
+    pytest.param(Circuit(4, entangler="cnot"), id="four wires, one shared cone"),
+    pytest.param(Circuit(7, observables=((0, 1), (4, 5))), id="a cone of four wires for each observable"),
 ]
 
 
@@ -70,8 +72,8 @@ def test_an_angle_that_is_not_finite_spoils_its_own_sample_only(fault: float) ->
 
 
 def test_wide_cones_and_accelerators_are_for_others() -> None:
-    assert narrow_cones.fits(torch.zeros(4, 1), 3)
-    assert not narrow_cones.fits(torch.zeros(4, 1), 4)
+    assert narrow_cones.fits(torch.zeros(5, 1), 4)
+    assert not narrow_cones.fits(torch.zeros(5, 1), 5)
     assert not narrow_cones.fits(torch.zeros(4, 1, device="meta"), 3)
 
 
