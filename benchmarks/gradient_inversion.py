@@ -13,21 +13,17 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from monai.metrics.regression import compute_ssim_and_cs
 from torch.func import functional_call, grad, vmap
 
+from federated.auditing.gradient_inversion import TwiceDifferentiable, best_match, similarity
 from federated.augmentation import Batch
 from federated.losses import region_loss
 from federated.models import NetworkConfig, build_network
 from federated.privacy.randomness import SecretRandom
-from federated.quantum import state_vectors
-from federated.quantum.circuit import Circuit
 from federated.quantum.layer import QuantumLayer
 
 Tensor = torch.Tensor
 PATCH: Final = (8, 8, 8)
-SSIM_THRESHOLD: Final = 0.5
-WINDOW: Final = (5, 5, 5)
 PROTECTIONS: Final = ("none", "record-dp", "sum-of-ten")
 
 
@@ -44,14 +40,6 @@ class Effort:
     iterations: int = 120
     rate: float = 0.1
     variation: float = 1e-2
-
-
-class TwiceDifferentiable:
-    """The circuits' backend of the attacker, who needs derivatives of gradients: gate by gate, in torch."""
-
-    def expectations(self, circuit: Circuit, angles: Tensor, weights: Tensor) -> Tensor:
-        """See federated.quantum.ports.Backend."""
-        return state_vectors.evolve(circuit, angles.T, weights).T
 
 
 class Victim:
@@ -156,7 +144,7 @@ def attack(
             {
                 protection: {
                     "ssim": similarity(found[protection][place], each.image),
-                    "identified": bool(identify(found[protection][place], each.gallery) == each.index),
+                    "identified": best_match(found[protection][place], each.gallery) == each.index,
                     "gallery": bool(chosen[protection][place] == each.index),
                 }
                 for protection in PROTECTIONS
@@ -191,32 +179,6 @@ def reconstruct(victim: Victim, start: Tensor, regions: Tensor, seen: Tensor, ef
         with torch.no_grad():
             images.clamp_(-8, 8)
     return images.detach()
-
-
-def similarity(found: Tensor, truth: Tensor) -> float:
-    """Structural similarity of a patch, mean over voxels and contrasts; each contrast on the true one's range.
-
-    References:
-        Wang et al. (2004), doi:10.1109/TIP.2003.819861.
-    """
-    low = truth.amin((1, 2, 3), keepdim=True)
-    span = (truth.amax((1, 2, 3), keepdim=True) - low).clamp(min=1e-6)
-    first, second = ((each - low) / span for each in (found, truth))
-    values, _ = compute_ssim_and_cs(
-        first[None], second[None], 3, WINDOW, (1.5, 1.5, 1.5), kernel_type="uniform", data_range=1.0
-    )
-    return float(values.mean())
-
-
-def identify(found: Tensor, gallery: Tensor) -> int:
-    """Index of the gallery's patch that correlates best, mean over contrasts: brightness and scale do not matter."""
-    return int((_standardised(gallery) * _standardised(found[None])).mean((1, 2)).argmax())
-
-
-def _standardised(images: Tensor) -> Tensor:
-    flat = images.flatten(2)
-    centred = flat - flat.mean(2, keepdim=True)
-    return centred / centred.std(2, correction=0, keepdim=True).clamp(min=1e-6)
 
 
 def _clip(gradients: Tensor, norm: float) -> Tensor:

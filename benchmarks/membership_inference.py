@@ -6,7 +6,6 @@ Gaussians, and the attacker compares the target's confidence with both. The atta
 labels exactly, and everything about the training but who took part and the noise.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from federated.auditing.membership_inference import likelihood_ratios, logit_confidence
 from federated.cases import Example
 from federated.losses import region_loss
 from federated.models import NetworkConfig, build_network
@@ -29,7 +29,6 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 CPU: Final = torch.device("cpu")
 FALSE_POSITIVES: Final = (0.001, 0.01)
-LEAST_SPREAD: Final = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,12 +80,8 @@ def _confidences(study: Study, weights: Mapping[str, torch.Tensor]) -> list[floa
             float(region_loss(network(channels[place : place + 1]), regions[place : place + 1]))
             for place in range(len(channels))
         ]
-    return [logit_confidence(loss) for loss in losses]
-
-
-def logit_confidence(loss: float) -> float:
-    """log(p / (1 - p)) with p = exp(-loss): about normal over trainings, as LiRA wants it."""
-    return -loss - math.log(-math.expm1(-max(loss, 1e-12)))
+    found: list[float] = logit_confidence(np.array(losses)).tolist()
+    return found
 
 
 def scores(confidence: Floats, is_member: Bools) -> Floats:
@@ -95,20 +90,13 @@ def scores(confidence: Floats, is_member: Bools) -> Floats:
     Args:
         confidence, is_member: (models, patients).
     """
-    found = np.empty_like(confidence)
-    for target in range(len(confidence)):
-        others = np.arange(len(confidence)) != target
-        for patient in range(confidence.shape[1]):
-            seen, inside = confidence[others, patient], is_member[others, patient]
-            found[target, patient] = _log_density(confidence[target, patient], seen[inside]) - _log_density(
-                confidence[target, patient], seen[~inside]
-            )
-    return found
-
-
-def _log_density(value: float, sample: Floats) -> float:
-    spread = max(float(sample.std(ddof=1)), LEAST_SPREAD)
-    return -((value - float(sample.mean())) ** 2) / (2 * spread**2) - math.log(spread)
+    number = np.arange(len(confidence))
+    return np.stack(
+        [
+            likelihood_ratios(confidence[target], confidence[number != target], is_member[number != target])
+            for target in number
+        ]
+    )
 
 
 def rates(score: Floats, is_member: Bools) -> dict[str, float]:

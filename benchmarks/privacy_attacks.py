@@ -21,11 +21,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from scipy.stats import beta
 
-from benchmarks.gradient_inversion import PATCH, PROTECTIONS, SSIM_THRESHOLD, Effort, Victim, attack, scene
+from benchmarks.gradient_inversion import PATCH, PROTECTIONS, Effort, Victim, attack, scene
 from benchmarks.membership_inference import Study, members, summarise, train_one
 from benchmarks.privacy_plots import draw_examples, draw_rates
 from benchmarks.provenance import describe_origin
 from benchmarks.work_folder import WorkFolder
+from federated.auditing.gradient_inversion import SSIM_THRESHOLD
 from federated.augmentation import Batch
 from federated.cases import Example, phantom_case, to_example
 from federated.models import HybridConfig, NetworkConfig, build_network

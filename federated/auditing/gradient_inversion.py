@@ -202,7 +202,7 @@ class _Trial:
     is_prior_identified: bool
 
 
-class _TwiceDifferentiable:
+class TwiceDifferentiable:
     """The circuits' backend of the attacker, who needs derivatives of gradients: gate by gate, in torch."""
 
     def expectations(self, circuit: Circuit, angles: Tensor, weights: Tensor) -> Tensor:
@@ -217,7 +217,7 @@ class _Victim:
         self._network = plain_network(model.model)
         for module in self._network.modules():
             if isinstance(module, QuantumLayer):
-                module.backend = _TwiceDifferentiable()
+                module.backend = TwiceDifferentiable()
         names = [name for name, _ in self._network.named_parameters()]
         is_seen = {name: visible == "all" or name.split(".", 1)[0] == "head" for name in names}
         self._seen = [each for name, each in self._network.named_parameters() if is_seen[name]]

@@ -15,11 +15,9 @@ from benchmarks.gradient_inversion import (
     _decode,
     _nearest,
     attack,
-    identify,
     scene,
-    similarity,
 )
-from benchmarks.membership_inference import logit_confidence, members, rates, scores, summarise
+from benchmarks.membership_inference import members, rates, scores, summarise
 from benchmarks.privacy_attacks import proportion, shipped, summarise_trials
 from benchmarks.privacy_plots import draw_examples, draw_rates
 from federated.augmentation import Batch
@@ -74,20 +72,6 @@ def test_attacks_a_group_and_finds_patients_in_the_gallery_without_protection(he
     assert torch.equal(pictures["truth"][1], scenes[1].image)
 
 
-def test_similarity_is_1_for_the_same_patch_and_about_0_for_noise():
-    torch.manual_seed(0)
-    truth, other = torch.randn(4, *PATCH), torch.randn(4, *PATCH)
-    assert similarity(truth, truth) == pytest.approx(1, abs=1e-5)
-    assert abs(similarity(other, truth)) < 0.2
-    assert 0.5 < similarity(truth + 0.3 * other, truth) < 1
-
-
-def test_identification_does_not_mind_brightness_and_scale():
-    torch.manual_seed(0)
-    gallery = torch.randn(20, 4, *PATCH)
-    assert identify(3 * gallery[7] - 2 + 0.5 * torch.randn(4, *PATCH), gallery) == 7
-
-
 def test_the_gallery_attack_picks_the_likeliest_and_takes_a_sum_apart():
     torch.manual_seed(0)
     candidates = torch.randn(5, 30, 400)
@@ -108,12 +92,6 @@ def test_each_network_sees_a_random_half():
     assert (chosen.sum(1) == 12).all()
     assert (chosen.sum(0) == 100).all()
     assert np.array_equal(members(24, 5), chosen[5])
-
-
-@pytest.mark.parametrize("loss", [0.05, 1.0, 3.0])
-def test_confidence_is_the_logit_of_the_likelihood(loss):
-    chance = math.exp(-loss)
-    assert logit_confidence(loss) == pytest.approx(math.log(chance / (1 - chance)))
 
 
 def lira(shift, models=64, patients=24):
