@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from scipy.special import expit
 
@@ -214,10 +215,17 @@ def _best_threshold(region: int, answers: Sequence[Floats], truths: Sequence[Any
 def _score(
     network: torch.nn.Module, group: str, example: Example, stride: int, decision: Decision, protocol: Protocol
 ) -> dict[str, Any]:
+    labels, probabilities = outline(network, example, stride, decision, protocol.spacing_mm)
     head = example.model_input.head
-    probabilities = _probabilities(_logits(network, example, stride), head, decision.temperatures)
-    labels = decide(probabilities, protocol.spacing_mm**3 / 1000, decision)
     return score_case(group, example.name, labels, example.labels, [protocol.spacing_mm] * 3, probabilities, head)
+
+
+def outline(
+    network: torch.nn.Module, example: Example, stride: int, decision: Decision, spacing_mm: float
+) -> tuple[npt.NDArray[np.uint8], Floats]:
+    """A case's labels under a decision, and the calibrated probabilities behind them."""
+    probabilities = _probabilities(_logits(network, example, stride), example.model_input.head, decision.temperatures)
+    return decide(probabilities, spacing_mm**3 / 1000, decision), probabilities
 
 
 def _logits(network: torch.nn.Module, example: Example, stride: int) -> Floats:

@@ -233,7 +233,7 @@ class Benchmark:
             return grouped
 
         results: dict[str, Any] = {
-            "what": "Ten phantom sites at 4 mm, the tiny network; Dice at threshold 0.5 on their 40 test cases",
+            "what": "Ten phantom sites at 4 mm, the tiny network, thresholds from validation: Dice on 40 test cases",
             "effort": {**asdict(self._effort), "batch": BATCH, "learning_rate": RATE, "seeds": self._options.seeds},
             "margin": MARGIN,
         }
@@ -257,6 +257,7 @@ class Benchmark:
             **asdict(self._effort),
             "batch": BATCH,
             "rate": RATE,
+            "thresholds": "validation",
             "network": describe_network(NETWORK),
             **asdict(job),
         }
@@ -278,14 +279,14 @@ class Benchmark:
             wider = {"steps": steps * sites} if job.arm == "pooled" else {"steps": steps, "batch": BATCH * sites}
             settings = {**wider, **POOLED[job.arm]}
             weights = train_pooled(_all(self._data), NETWORK, start, seed=job.seed, **settings)
-            return {"scores": score(NETWORK, weights, {}, self._data.test)}
+            return {"scores": score(NETWORK, weights, {}, self._data)}
         plan = self._plan(self._effort.rounds, job.seed, strategy=job.arm, **STRATEGIES[job.arm])
         return self._federated(job, plan, start)
 
     def _federated(self, job: Job, plan: Rounds, start: Weights, **arguments: Any) -> dict[str, Any]:
         done = run_rounds(plan, NETWORK, start, arguments.pop("cohorts", self._cohorts), self._folder(job), **arguments)
         return {
-            "scores": score(NETWORK, done.weights, done.personal, self._data.test),
+            "scores": score(NETWORK, done.weights, done.personal, self._data),
             "bytes_per_round": done.bytes_per_round,
             "loss": [round(loss, 4) for loss in done.loss],
         }
@@ -298,7 +299,7 @@ class Benchmark:
         preprocessing = PRESETS[PRESET].preprocessing
         model = Model("Elsewhere", NETWORK, preprocessing, Decision(), to_tensors(weights), {"steps": steps})
         save_model(self._folder(job), model)
-        return {"scores": score(NETWORK, self._released(job.seed), {}, self._data.test)}
+        return {"scores": score(NETWORK, self._released(job.seed), {}, self._data)}
 
     def _released(self, seed: int) -> Weights:
         return released_weights(self._folder(Job("elsewhere", "released", seed)))[1]
@@ -312,7 +313,7 @@ class Benchmark:
         scores: list[dict[str, Any]] = []
         for site in SITE_NAMES:
             done = run_rounds(plan, NETWORK, start, {site: self._cohorts[site]}, self._folder(job) / site)
-            scores += score(NETWORK, done.weights, {}, {site: self._data.test[site]})
+            scores += score(NETWORK, done.weights, {}, self._data.of(site))
         return {"scores": scores}
 
     def _attack(self, job: Job) -> dict[str, Any]:

@@ -14,14 +14,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from benchmarks.arm_runs import Protocol, fix_decision, outline
 from federated.aggregation import combine
 from federated.cases import Example, to_example
 from federated.compression import Compressor, rounding
-from federated.evaluation import evaluate
+from federated.decision import Decision
+from federated.evaluation import area_under_roc
 from federated.initial_weights import to_arrays, to_tensors
 from federated.local_work import do_work
-from federated.metrics import REGIONS
-from federated.models import NetworkConfig, describe_network
+from federated.metrics import REGIONS, dice_of_masks, region_masks
+from federated.models import NetworkConfig, build_network, describe_network
 from federated.phantom_sites import SITES, phantom_cohort
 from federated.presets import PRESETS
 from federated.rounds.layout import Vector, Weights
@@ -56,13 +58,19 @@ class Data:
     """The prepared cases.
 
     Attributes:
-        training, test: By site of the federation.
+        training, validation, test: By site of the federation.
         elsewhere: Cases of two hospitals that are not in it.
     """
 
     training: Mapping[str, Sequence[Example]]
+    validation: Mapping[str, Sequence[Example]]
     test: Mapping[str, Sequence[Example]]
     elsewhere: Sequence[Example]
+
+    def of(self, site: str) -> "Data":
+        """One site's part."""
+        training, validation, test = ({site: cases[site]} for cases in (self.training, self.validation, self.test))
+        return Data(training, validation, test, ())
 
 
 @dataclass(frozen=True)
@@ -112,7 +120,7 @@ def load(limit: int | None = None) -> Data:
         return found
 
     elsewhere = [example for site in prepared("unseen").values() for example in site]
-    return Data(prepared("training"), prepared("test"), elsewhere)
+    return Data(prepared("training"), prepared("validation"), prepared("test"), elsewhere)
 
 
 def run_rounds(
@@ -248,22 +256,42 @@ def train_pooled(
 
 
 def score(
-    network: NetworkConfig, weights: Weights, personal: Mapping[str, Weights], test: Mapping[str, Sequence[Example]]
+    network: NetworkConfig, weights: Weights, personal: Mapping[str, Weights], data: Data
 ) -> list[dict[str, Any]]:
     """Dice and AUC of each test case, by the model that its site would use.
+
+    Temperatures and thresholds are fixed on validation cases: those of all sites for a model that all share, those of
+    the site for its own.
 
     Returns:
         One entry a case: "site", "case", "dice" and "auc" by region; an AUC that does not exist is None.
     """
-    found = []
-    for site, examples in sorted(test.items()):
-        model = to_tensors({**weights, **personal.get(site, {})})
-        scores = evaluate(network, model, examples, CPU)
-        for example, dice, auc in zip(examples, scores.dice, scores.auc, strict=True):
+    everyone = [example for _, examples in sorted(data.validation.items()) for example in examples]
+    shared, found = _decided(network, weights, everyone), []
+    for site, examples in sorted(data.test.items()):
+        own = personal.get(site)
+        model, decision = shared if not own else _decided(network, {**weights, **own}, data.validation[site])
+        for example in examples:
+            labels, probabilities = outline(model, example, network.stride, decision, SPACING_MM)
+            drawn, truth = region_masks(labels), region_masks(example.labels)
+            inside = example.model_input.head
+            auc = [
+                area_under_roc(each[inside], mask[inside])
+                for each, mask in zip(probabilities, truth.values(), strict=True)
+            ]
+            dice = [dice_of_masks(drawn[region], truth[region]) for region in REGIONS]
             found.append(
-                {"site": site, "case": example.name, "dice": _named(dice), "auc": _named(auc)},
+                {"site": site, "case": example.name, "dice": _named(np.array(dice)), "auc": _named(np.array(auc))}
             )
     return found
+
+
+def _decided(
+    network: NetworkConfig, weights: Weights, validation: Sequence[Example]
+) -> tuple[torch.nn.Module, Decision]:
+    model = build_network(network).eval()
+    model.load_state_dict(to_tensors(weights))
+    return model, fix_decision(model, validation, network.stride, Protocol())[0]
 
 
 def _named(values: npt.NDArray[np.float64]) -> dict[str, float | None]:

@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     model = Model(NAME, preset.network, preset.preprocessing, Decision(), to_tensors(weights), training)
     save_model(options.out, model)
     network, stored = released_weights(options.out)
-    scores = score(network, stored, {}, load().test)
+    scores = score(network, stored, {}, load())
     dice = {region: round(float(np.mean([each["dice"][region] for each in scores])), 3) for region in REGIONS}
     told = {**training, "dice_on_the_ten_sites": {"cases": len(scores), **dice}}
     version = save_model(options.out, replace(model, training=told))
