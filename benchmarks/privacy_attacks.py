@@ -250,7 +250,7 @@ class Attacks:
 
 
 def shipped() -> tuple[Privacy, Any]:
-    """The privacy and the learning that `qfl federation up` asks for where nobody says otherwise."""
+    """The privacy and the learning that `qfl federation up --fresh` asks for: the whole network learns, under noise."""
     plan = make_plan(RunRequest(), federation="f", run="r", sites=[f"site-{n:02d}" for n in range(1, 11)], app="0")
     return plan.privacy, plan.learning
 
