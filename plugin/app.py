@@ -3,7 +3,7 @@
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from plugin.bootstrap import build_services
+from plugin.bootstrap.services import build_services
 from plugin.services.ports import Services
 from plugin.settings import Settings, load_settings
 from plugin.web.blueprints import register_web

@@ -1,6 +1,6 @@
 """The Celery application of the worker and the timer."""
 
-from plugin.bootstrap import build_celery
+from plugin.bootstrap.processes import build_celery
 from plugin.settings import load_settings
 
 app = build_celery(load_settings())

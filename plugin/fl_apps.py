@@ -22,7 +22,7 @@ from federated.rounds.plan import RunPlan, parse_plan
 from governance.errors import GovernanceError
 from plugin.adapters.ledger_recorder import LedgerRecorder, Recorders
 from plugin.adapters.line_file import LineFile, LineRecorder
-from plugin.bootstrap import build_coordinator_ledger
+from plugin.bootstrap.ledger import build_coordinator_ledger
 from plugin.errors import PluginError
 from plugin.services.federation import CHECKPOINTS, RECORDS
 from plugin.services.federation_folders import load_coordinator

@@ -38,7 +38,7 @@ def explained(command: Callable[P, R]) -> Callable[P, R]:
 
 def site_services() -> Any:
     """Everything that the environment configures."""
-    from plugin.bootstrap import build_services
+    from plugin.bootstrap.services import build_services
     from plugin.settings import load_settings
 
     return build_services(load_settings())

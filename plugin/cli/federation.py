@@ -57,7 +57,7 @@ def up(folder: Path | None, as_json: bool, **asked: Any) -> None:
     With 6 to 20 patients a hospital, the noise that protects each of them would drown a whole network: the run begins
     with the small model that is shipped and trains its head. --fresh and --no-privacy show what noise costs.
     """
-    from plugin.bootstrap import build_children, hold_folder
+    from plugin.bootstrap.federation import build_children, hold_folder
     from plugin.cli.federation_view import LocalView
     from plugin.services.local_federation import choose_folder, keep_options, kept_options
     from plugin.services.local_run import see_through
@@ -98,7 +98,7 @@ def coordinator(folder: Path, plan_file: Path | None, listen: str) -> None:
     Whatever dies on the way is started again, and a run that was stopped goes on after its last finished round.
     """
     from federated.rounds.plan import parse_plan
-    from plugin.bootstrap import build_engine, hold_folder
+    from plugin.bootstrap.federation import build_engine, hold_folder
     from plugin.errors import FederationRunError
     from plugin.services import federation as service
     from plugin.services.federation_folders import load_coordinator
@@ -135,7 +135,7 @@ def plan(folder: Path, run: str, sites: tuple[str, ...], minimum_cases: int, quo
     from dataclasses import replace
 
     from federated.rounds.plan import describe_plan
-    from plugin.bootstrap import app_digest
+    from plugin.bootstrap.federation import app_digest
     from plugin.services.federation_folders import load_coordinator
     from plugin.services.federation_plan import make_plan
 
@@ -156,7 +156,8 @@ def agent(folder: Path | None) -> None:
     """
     from dataclasses import replace
 
-    from plugin.bootstrap import build_agent, hold_folder
+    from plugin.bootstrap.federation import hold_folder
+    from plugin.bootstrap.processes import build_agent
     from plugin.settings import load_settings
 
     _log_to_standard_error()
@@ -216,7 +217,7 @@ def _is_said(asked: Mapping[str, Any]) -> bool:
 
 def _prepare(folder: Path, asked: Mapping[str, Any]) -> tuple[Any, Any, Path]:
     """Keys, policies and databases of a federation, and the plan of its run: a new one, or that without an end."""
-    from plugin.bootstrap import app_digest
+    from plugin.bootstrap.federation import app_digest
     from plugin.services import federation as service
     from plugin.services.federation_plan import FEWEST_CASES, make_plan
     from plugin.services.local_federation import NAME, allow, provision
@@ -233,7 +234,7 @@ def _prepare(folder: Path, asked: Mapping[str, Any]) -> tuple[Any, Any, Path]:
 
 
 def _migrate(local: Any) -> None:
-    from plugin.bootstrap import migrate_database
+    from plugin.bootstrap.ledger import migrate_database
     from plugin.settings import load_settings
 
     for site in local.sites:

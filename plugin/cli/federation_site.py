@@ -192,13 +192,13 @@ def _settings() -> Any:
 
 
 def _records() -> Any:
-    from plugin.bootstrap import build_site_records
+    from plugin.bootstrap.federation import build_site_records
 
     return build_site_records(_settings())
 
 
 def _policy_file() -> Path:
-    from plugin.bootstrap import policy_file
+    from plugin.bootstrap.federation import policy_file
 
     return policy_file(_settings())
 
@@ -212,7 +212,8 @@ def _limits() -> Any:
 def _preview(file: Path | None, terms: Path) -> Sequence[Any]:
     from federated.errors import TermsError
     from federated.rounds.terms import parse_terms
-    from plugin import bootstrap
+    from plugin.bootstrap.federation import build_cohort_source, build_site_records, policy_file
+    from plugin.bootstrap.services import build_services
     from plugin.services.site_rules import HospitalRules
 
     try:
@@ -220,9 +221,9 @@ def _preview(file: Path | None, terms: Path) -> Sequence[Any]:
     except (OSError, ValueError, RecursionError) as fault:
         raise TermsError(f"{terms}: expected a round's terms as JSON ({type(fault).__name__}).") from fault
     settings = _settings()
-    records = bootstrap.build_site_records(settings)
-    cohort = bootstrap.build_cohort_source(settings, lambda: bootstrap.build_services(settings))
-    path = file or bootstrap.policy_file(settings)
+    records = build_site_records(settings)
+    cohort = build_cohort_source(settings, lambda: build_services(settings))
+    path = file or policy_file(settings)
     rules = HospitalRules(path, records, cohort, device=settings.federation.device)
     findings: Sequence[Any] = rules.preview(parse_terms(document), now=datetime.now(UTC))
     return findings

@@ -100,7 +100,7 @@ def report(folder: Path, run: str | None, as_json: bool) -> None:
 
 def site_sides(local: "LocalFederation", run: Path) -> "dict[str, SiteSide]":
     """What the sites of a federation on this machine say themselves of a run, by name."""
-    from plugin.bootstrap import build_site_records
+    from plugin.bootstrap.federation import build_site_records
     from plugin.services.federation import read_plan
     from plugin.services.federation_report import SiteSide
     from plugin.services.federation_summary import spent_epsilon

@@ -9,7 +9,7 @@ from plugin.cli.common import explained
 @explained
 def targets() -> None:
     """List what the Azure Quantum workspace offers. Sends no circuit, so it needs no permission."""
-    from plugin.bootstrap import build_quantum_service
+    from plugin.bootstrap.quantum import build_quantum_service
     from plugin.settings import load_quantum_settings
 
     settings = load_quantum_settings()
@@ -42,7 +42,7 @@ def estimate(wires: int, layers: int, samples: int, shots: int, target: str | No
     from federated.quantum.circuit import Circuit
     from federated.quantum.jobs import spent_on
     from federated.quantum.qasm import gate_counts, to_openqasm
-    from plugin.bootstrap import build_job_store
+    from plugin.bootstrap.quantum import build_job_store
     from plugin.errors import SettingsError
     from plugin.settings import load_quantum_settings
 
@@ -66,7 +66,7 @@ def estimate(wires: int, layers: int, samples: int, shots: int, target: str | No
 def jobs() -> None:
     """List all jobs with what they were charged, and what is left of the budget."""
     from federated.quantum.jobs import spent_on
-    from plugin.bootstrap import build_job_store
+    from plugin.bootstrap.quantum import build_job_store
     from plugin.settings import load_quantum_settings
 
     settings = load_quantum_settings()

@@ -126,7 +126,7 @@ def _assess(
 
 def _azure(target: str | None) -> tuple[str, Any]:
     """The name of a target, and its sampler."""
-    from plugin.bootstrap import build_sampler
+    from plugin.bootstrap.quantum import build_sampler
     from plugin.errors import SettingsError
     from plugin.settings import load_quantum_settings
 

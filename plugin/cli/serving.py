@@ -12,7 +12,7 @@ from plugin.cli.common import explained
 @explained
 def migrate() -> None:
     """Bring the database to this version's schema."""
-    from plugin.bootstrap import migrate_database
+    from plugin.bootstrap.ledger import migrate_database
     from plugin.settings import load_settings
 
     migrate_database(load_settings())

@@ -141,7 +141,7 @@ def _show_status(run_id: str, *, as_json: bool) -> None:
 def _run(folder: Path, request: Any, checkpoint_s: float, *, as_json: bool) -> None:
     from datetime import UTC, datetime
 
-    from plugin.bootstrap import build_training_store
+    from plugin.bootstrap.services import build_training_store
     from plugin.services import training
 
     store = build_training_store(folder.parent)

@@ -258,7 +258,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Services:
-    """Everything the use cases work with; built once by bootstrap."""
+    """Everything the use cases work with; built once by plugin.bootstrap."""
 
     site: Site
     store: AnalysisStore

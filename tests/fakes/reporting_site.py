@@ -9,8 +9,10 @@ from typing import Any
 
 from governance.audit import AuditOutcome, AuditReport, Control
 from governance.compliance.catalogue import CONTROLS
-from plugin import bootstrap
 from plugin.adapters.sql_session import SqlSession
+from plugin.bootstrap.governance import build_reporting, build_subjects
+from plugin.bootstrap.ledger import migrate_database
+from plugin.bootstrap.services import build_services
 from plugin.services.governance import officers, release
 from plugin.services.governance.audit_record import record_of
 from plugin.services.governance.officers import Signer
@@ -175,7 +177,7 @@ class ReportingSite:
 
 def make_template(folder: Path, **environment: str) -> Path:
     """A migrated site; copying it is faster than migrating again."""
-    bootstrap.migrate_database(load_settings({**ENVIRONMENT, "QFL_DATA_DIR": str(folder), **environment}))
+    migrate_database(load_settings({**ENVIRONMENT, "QFL_DATA_DIR": str(folder), **environment}))
     return folder
 
 
@@ -184,7 +186,7 @@ def open_site(template: Path, folder: Path, now: datetime | None = None, **envir
     shutil.copytree(template, folder)
     settings = load_settings({**ENVIRONMENT, "QFL_DATA_DIR": str(folder), **environment})
     clock = Clock(now or datetime.now(UTC) + timedelta(minutes=1))
-    built = bootstrap.build_services(settings)
+    built = build_services(settings)
     ledger = replace(built.governance.ledger, clock=clock)
     queue: Any = NoQueue()
     governance = replace(built.governance, clock=clock, ledger=ledger)
@@ -193,8 +195,8 @@ def open_site(template: Path, folder: Path, now: datetime | None = None, **envir
     return ReportingSite(
         settings,
         services,
-        bootstrap.build_reporting(settings, services),
-        bootstrap.build_subjects(settings),
+        build_reporting(settings, services),
+        build_subjects(settings),
         clock,
     )
 

@@ -40,7 +40,7 @@ from federated.quantum.jobs import JobState, spent_on
 from federated.quantum.policy import Price, QuantumPolicy
 from federated.quantum.qasm import measured_program
 from federated.quantum.sampler import LocalSampler
-from plugin.bootstrap import build_sampler
+from plugin.bootstrap.quantum import build_sampler
 from plugin.cli.hardware import jobs, targets
 from plugin.settings import load_quantum_settings
 from tests.servers.azure_quantum_loopback import (

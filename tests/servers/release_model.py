@@ -10,7 +10,7 @@ from typing import Any
 
 from governance.audit import AuditOutcome
 from governance.errors import ReleaseError
-from plugin.bootstrap import build_services
+from plugin.bootstrap.services import build_services
 from plugin.services import accounts
 from plugin.services.governance import officers, release
 from plugin.services.governance.audit_record import record_of

@@ -57,7 +57,7 @@ def _pairs(cards: Any, paths: Any) -> Any:
 
 def _site() -> tuple[Any, Path | None]:
     """The site's records and its model's folder; neither where no site is configured here, which is said."""
-    from plugin.bootstrap import build_services
+    from plugin.bootstrap.services import build_services
     from plugin.errors import SettingsError
     from plugin.settings import load_settings
 

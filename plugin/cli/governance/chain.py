@@ -24,7 +24,7 @@ def chain() -> None:
 @explained
 def deploy(institutions: tuple[str, ...], threshold: int, as_json: bool) -> None:
     """Compile the contract that is shipped, put it on the chain, and print its address."""
-    from plugin.bootstrap import deploy_contract
+    from plugin.bootstrap.ledger import deploy_contract
     from plugin.settings import load_settings
 
     address = deploy_contract(load_settings(), institutions, threshold)
@@ -113,14 +113,14 @@ def status(model: str, as_json: bool) -> None:
 
 
 def _chain() -> Any:
-    from plugin.bootstrap import build_chain
+    from plugin.bootstrap.ledger import build_chain
     from plugin.settings import load_settings
 
     return build_chain(load_settings())
 
 
 def _ledger_and_chain() -> tuple[Any, Any]:
-    from plugin.bootstrap import build_chain, build_ledger
+    from plugin.bootstrap.ledger import build_chain, build_ledger
     from plugin.settings import load_settings
 
     settings = load_settings()

@@ -160,7 +160,7 @@ def cosign(request: Path | None, coordinator: Path | None) -> None:
 
 
 def _ledger(coordinator: Path | None) -> Any:
-    from plugin.bootstrap import build_coordinator_ledger, build_ledger
+    from plugin.bootstrap.ledger import build_coordinator_ledger, build_ledger
     from plugin.settings import load_settings
 
     return build_ledger(load_settings()) if coordinator is None else build_coordinator_ledger(coordinator)
@@ -201,7 +201,7 @@ def _story(report: Any, coverage: Any = None) -> str:
 
 
 def _coverage() -> Any:
-    from plugin.bootstrap import build_coverage
+    from plugin.bootstrap.ledger import build_coverage
     from plugin.services.governance.coverage import coverage_of
     from plugin.settings import load_settings
 

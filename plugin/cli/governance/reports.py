@@ -116,10 +116,12 @@ def bundle(file: Path, digest: str | None, first: int, verifier: Path | None) ->
 
 
 def _desk() -> Any:
-    from plugin.bootstrap import build_reporting
+    from plugin.bootstrap.governance import build_reporting
+    from plugin.bootstrap.services import build_services
     from plugin.settings import load_settings
 
-    return build_reporting(load_settings())
+    settings = load_settings()
+    return build_reporting(settings, build_services(settings))
 
 
 def _share(share: Any) -> str:

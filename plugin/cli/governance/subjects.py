@@ -72,7 +72,8 @@ def _identifier(patient_id: str) -> str:
 
 
 def _site() -> tuple[Any, Any]:
-    from plugin.bootstrap import build_services, build_subjects
+    from plugin.bootstrap.governance import build_subjects
+    from plugin.bootstrap.services import build_services
     from plugin.settings import load_settings
 
     settings = load_settings()

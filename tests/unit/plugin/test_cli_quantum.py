@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 import federated.quantum.readiness
-import plugin.bootstrap
+import plugin.bootstrap.quantum
 from federated.quantum.noise_rates import SUPERCONDUCTING
 from plugin.cli import main
 from plugin.settings import Quantum
@@ -149,7 +149,7 @@ def test_an_azure_target_is_tested_width_by_width_until_it_fails(monkeypatch: py
         built.append((settings, purpose, announce))
         return sampler
 
-    monkeypatch.setattr(plugin.bootstrap, "build_sampler", build_sampler)
+    monkeypatch.setattr(plugin.bootstrap.quantum, "build_sampler", build_sampler)
     small = "--wires 1 --layers 1 --depolarizing2 0.05 --readout 0.05 --shots 20"
     code, output, _ = run("readiness", "--backend", "azure", "--target", "other", *small.split(), "--json")
     assert code == 0

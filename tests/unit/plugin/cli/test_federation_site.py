@@ -10,7 +10,8 @@ from click.testing import CliRunner
 from federated.rounds.messages import Stage
 from federated.rounds.ports import Finding
 from federated.rounds.terms import Aggregation, Learning, Privacy, describe_terms
-from plugin import bootstrap
+from plugin.bootstrap.federation import build_site_records
+from plugin.bootstrap.ledger import migrate_database
 from plugin.cli.federation_site import COMMANDS
 from plugin.services.policy_model import CohortCount
 from plugin.services.site_policy import default_policy_text
@@ -31,7 +32,7 @@ def settings(tmp_path, monkeypatch):
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "policy.yaml").write_text(default_policy_text())
     settings = load_settings()
-    bootstrap.migrate_database(settings)
+    migrate_database(settings)
     return settings
 
 
@@ -100,7 +101,7 @@ def test_terms_that_cannot_be_read_are_said_so(settings, tmp_path, text):
 
 def test_shows_what_left_and_what_it_cost(settings):
     assert run("departures")[1] == "Nothing has left this hospital.\n"
-    records = bootstrap.build_site_records(settings)
+    records = build_site_records(settings)
     records.charge(terms(), 0.75, now=NOW)
     records.note_departure(terms(), Stage.TRAIN, what="masked update", digest="ab" * 32, size=123456, now=NOW)
     code, told = run("departures")
@@ -119,12 +120,12 @@ def test_shows_what_left_and_what_it_cost(settings):
 
 
 def test_a_charge_of_the_future_is_pointed_out(settings):
-    bootstrap.build_site_records(settings).charge(terms(), 0.75, now=NOW + timedelta(days=3))
+    build_site_records(settings).charge(terms(), 0.75, now=NOW + timedelta(days=3))
     assert "1 charges are dated in the future" in run("budget")[1]
 
 
 def test_shows_rounds_and_why_some_were_refused(settings):
-    records = bootstrap.build_site_records(settings)
+    records = build_site_records(settings)
     count = CohortCount(16, {"no consent": 3})
     records.note_check(terms(), policy_digest="b" * 64, cohort_digest="d" * 64, cohort=count, now=NOW)
     finding = Finding("participants", "1 site", False, "Expected 3 participants, got 1.")
@@ -138,7 +139,7 @@ def test_shows_rounds_and_why_some_were_refused(settings):
 
 
 def test_a_name_from_outside_does_not_steer_the_terminal(settings):
-    records = bootstrap.build_site_records(settings)
+    records = build_site_records(settings)
     evil = terms(run="run\x1b[2J[bold]1")
     records.note_departure(evil, Stage.TRAIN, what="update", digest="a" * 64, size=1, now=NOW)
     records.note_refusal(evil, [Finding("model", "\x1b[31m", False, "\x07no")], now=NOW)
@@ -153,18 +154,18 @@ def test_pauses_resumes_and_leaves(settings):
     assert run("pause")[0] == 64
     assert run("pause", "--federation", "brain")[0] == 64
     known = [Finding("cohort", "", False, "too few")]
-    bootstrap.build_site_records(settings).note_refusal(terms(federation="brain"), known, now=NOW)
+    build_site_records(settings).note_refusal(terms(federation="brain"), known, now=NOW)
     code, told = run("pause", "--federation", "brain", "--reason", "audit")
     assert (code, told.startswith("brain: paused, since ")) == (0, True)
     assert run("resume")[1].startswith("brain: active")
     assert run("leave", text="n\n")[0] == 1
     work = settings.federation.work / "work" / "run.1"
     work.mkdir(parents=True)
-    bootstrap.build_site_records(settings).keep("work/1/attempt/session", b"secret")
+    build_site_records(settings).keep("work/1/attempt/session", b"secret")
     code, told = run("leave", text="y\n")
     assert (code, "brain: left" in told) == (0, True)
     assert not work.exists()
-    assert bootstrap.build_site_records(settings).load("work/1/attempt/session") is None
+    assert build_site_records(settings).load("work/1/attempt/session") is None
     code, told = run("resume")
     assert (code, "admitted again" in told) == (64, True)
     assert run("resume", "--rejoin")[1].startswith("brain: active")

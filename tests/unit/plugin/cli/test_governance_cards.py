@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from plugin.adapters import sql_engine
-from plugin.bootstrap import build_governance
+from plugin.bootstrap.governance import build_governance
 from plugin.cli import main
 from plugin.services.governance.cards import card_html, read_cards
 from plugin.settings import PACKAGED_MODEL, load_settings

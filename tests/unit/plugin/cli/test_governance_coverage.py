@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from plugin import bootstrap
+from plugin.bootstrap.ledger import migrate_database
+from plugin.bootstrap.processes import build_celery
+from plugin.bootstrap.services import build_services
 from plugin.cli import main
 from plugin.services import accounts, intake
 from plugin.services.ports import Services
@@ -35,8 +37,8 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 @pytest.fixture
 def site(settings: Settings) -> Path:
     """A database after `qfl migrate` and some work."""
-    bootstrap.migrate_database(settings)
-    work(bootstrap.build_services(settings))
+    migrate_database(settings)
+    work(build_services(settings))
     return settings.data_dir
 
 
@@ -135,15 +137,15 @@ def test_a_lost_digest_key_is_told_instead_of_a_hundred_findings(site: Path) -> 
 
 def test_what_was_there_before_the_ledger_is_counted_apart(settings: Settings) -> None:
     """An installation of an earlier version: rows without entries, then this version's `qfl migrate`."""
-    bootstrap.migrate_database(settings)
-    work(bootstrap.build_services(settings))
+    migrate_database(settings)
+    work(build_services(settings))
     folder = settings.data_dir
     for table in ("entries", "tiles", "checkpoints", "state"):
         change(folder, f"DELETE FROM ledger_{table}")
     for file in (folder / "ledger").iterdir():
         file.unlink()
-    bootstrap.migrate_database(settings)
-    bootstrap.migrate_database(settings)  # begins once
+    migrate_database(settings)
+    migrate_database(settings)  # begins once
     found = qfl("verify")
     assert found.exit_code == INTACT, found.stdout
     assert "coverage: 1 of 1 transactions are in the log (100 %)." in found.stdout  # the account, as it was found
@@ -179,7 +181,7 @@ def test_a_coordinator_and_a_bundle_have_no_tables(site: Path, tmp_path: Path) -
 def test_the_timer_signs_what_is_new_and_nothing_else(site: Path, settings: Settings) -> None:
     from plugin.tasks import sign_ledger
 
-    app = bootstrap.build_celery(settings)
+    app = build_celery(settings)
     app.conf.task_always_eager = True
     assert app.conf.beat_schedule["sign the ledger"]["task"] == sign_ledger.name
     assert "not under a signed checkpoint" in qfl("verify").stdout
@@ -193,7 +195,7 @@ def test_the_timer_signs_what_is_new_and_nothing_else(site: Path, settings: Sett
 def test_the_timer_says_why_it_does_not_sign(site: Path, settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     from plugin.tasks import sign_ledger
 
-    bootstrap.build_celery(settings)
+    build_celery(settings)
     change(site, "DELETE FROM ledger_entries WHERE kind = 'token-issued'")
     sign_ledger.apply()
     assert "the ledger was not signed" in caplog.text

@@ -9,7 +9,8 @@ from click.testing import CliRunner, Result
 
 from governance import sealed_keys
 from governance.audit import AuditOutcome
-from plugin import bootstrap
+from plugin.bootstrap.ledger import migrate_database
+from plugin.bootstrap.services import build_services
 from plugin.cli import main
 from plugin.services.governance.audit_record import record_of
 from plugin.services.governance.policy_text import default_policy_text
@@ -30,7 +31,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "model" / "segmenter.json").write_text(json.dumps({"version": MODEL}))
     with pytest.MonkeyPatch.context() as patch:
         use(folder, patch)
-        bootstrap.migrate_database(load_settings())
+        migrate_database(load_settings())
         for name, role in PEOPLE.items():
             words = ["users", "add", name, "--role", role, "--password-stdin"]
             assert CliRunner().invoke(main, words, input="a long password\n").exit_code == 0
@@ -73,7 +74,7 @@ def act(command: str, by: str, *options: str) -> Result:
 
 
 def ship(site: Path, outcome: AuditOutcome = AuditOutcome.PASSED, model: str = MODEL) -> None:
-    services = bootstrap.build_services(load_settings())
+    services = build_services(load_settings())
     document = audit_document(
         model, services.governance.policy().digest, at=services.clock(), outcome=outcome, trained_by=("a consortium",)
     )
@@ -190,7 +191,7 @@ def test_a_policy_is_checked_shown_and_put_in_force_by_two(staffed: Path) -> Non
 def test_an_audit_is_taken_once(staffed: Path) -> None:
     ship(staffed)
     act("release", "eve", "--shipped")
-    services = bootstrap.build_services(load_settings())
+    services = build_services(load_settings())
     record = record_of((staffed / "model" / AUDIT_FILE).read_bytes())
     services.governance.store.save_audit(record, entries=[audit_entry(record, services.governance)])
     assert len(services.governance.store.audits()) == 1

@@ -27,7 +27,7 @@ def site(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rep
     real = made.settings.data_dir
     for name, value in {**ENVIRONMENT, "QFL_DATA_DIR": str(real)}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("plugin.bootstrap._now", made.clock)
+    monkeypatch.setattr("plugin.bootstrap.clock.now", made.clock)
     made.wait(10)
     return made
 
@@ -103,7 +103,8 @@ def test_a_patient_is_told_and_erased(site: ReportingSite) -> None:
 def test_the_timers_task_is_scheduled_and_tells_what_went_wrong(
     site: ReportingSite, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from plugin.bootstrap import build_celery, build_reporting
+    from plugin.bootstrap.governance import build_reporting
+    from plugin.bootstrap.processes import build_celery
     from plugin.services.governance import reports
 
     monkeypatch.setattr("plugin.services.governance.report_plots.draw_plots", lambda _: {})
