@@ -121,7 +121,8 @@ def _bias(hospitals: Hospitals, policy: GovernancePolicy, budget: Budget) -> Fla
                 seen = np.abs(counts[1] / np.maximum(counts[0], 1) - counts[3] / np.maximum(counts[2], 1))
                 asked = smallest & (seen > threshold) & (evidence > 0)
                 level = np.broadcast_to(alpha * share * part, codes.shape)[asked]
-                low[asked] = np.maximum(low[asked], least_gap(*(each[asked] for each in counts), level))
+                one, has, two, had = (each[asked] for each in counts)
+                low[asked] = np.maximum(low[asked], least_gap(one, has, two, had, level))
         found |= _enough_groups(codes, policy) & (low > threshold) & unlike
     return found
 
@@ -129,7 +130,7 @@ def _bias(hospitals: Hospitals, policy: GovernancePolicy, budget: Budget) -> Fla
 def _confidence(hospitals: Hospitals, policy: GovernancePolicy) -> Flags:
     """Of all cases since the release, without the second look at what is not chance: it halts no less often."""
     found = np.zeros(hospitals.rejected.shape, bool)
-    _, part = next(_spans(found.shape[1], policy.monitoring.window))
+    _, part = next(_spans(hospitals.rejected.shape[1], policy.monitoring.window))
     whole = float(part[0])
     alpha = np.full(len(found), 1 - policy.fairness.confidence)
     for attribute in policy.fairness.attributes:
@@ -160,8 +161,9 @@ def _rejections(hospitals: Hospitals, policy: GovernancePolicy, budget: Budget) 
 def _enough_groups(codes: Whole, policy: GovernancePolicy) -> Flags:
     """Where two groups are large enough, and there are enough cases."""
     groups = [(codes == group).cumsum(axis=1) for group in range(int(codes.max()) + 1)]
-    large = sum((each >= policy.fairness.minimum_group).astype(int) for each in groups)
-    return (large >= 2) & (np.arange(1, codes.shape[1] + 1) >= policy.monitoring.minimum_cases)
+    large: Whole = np.sum([each >= policy.fairness.minimum_group for each in groups], axis=0)
+    enough: Flags = (large >= 2) & (np.arange(1, codes.shape[1] + 1) >= policy.monitoring.minimum_cases)
+    return enough
 
 
 def _spans(cases: int, window: int) -> Iterator[tuple[Whole, npt.NDArray[np.float64]]]:

@@ -122,7 +122,8 @@ def _train_all(
 def _cpu_seconds(runs: dict[str, list[dict[str, Any]]], arms: dict[str, tuple[float, ...] | None]) -> float:
     """Of the trainings, each counted once."""
     distinct = {weights_name(weights): name for name, weights in arms.items()}
-    return round(sum(run["cpu_seconds"] for name in distinct.values() for run in runs[name]), 1)
+    seconds: float = sum(run["cpu_seconds"] for name in distinct.values() for run in runs[name])
+    return round(seconds, 1)
 
 
 def _solvers(data: BiasedData, options: argparse.Namespace) -> list[dict[str, Any]]:

@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     real = [] if not options.data.is_dir() else list(read_cohort(options.data))
     explained: list[tuple[str, CaseSource]] = [("real", source) for source in real]
     explained += [(case.split.value, case) for case in phantoms[: options.phantoms]]
-    readings = [*real, *_spread(phantoms, options.readings)]
+    readings: list[CaseSource] = [*real, *_spread(phantoms, options.readings)]
     if not options.summary:
         _work(folder, settings, model, explained, readings)
     found = summarise(folder, settings, explained, readings)
@@ -139,11 +139,11 @@ def _read(model: Model, network: torch.nn.Module, source: CaseSource) -> dict[st
         logits = run_network(network, torch.from_numpy(example.model_input.channels), model.network.stride)
     temperatures = torch.tensor(model.decision.temperatures)[:, None, None, None]
     labels = decide((logits / temperatures).sigmoid().numpy() * example.model_input.head, voxel_ml, model.decision)
-    is_phantom = isinstance(source, PhantomCase)
-    low = source.low_grade if is_phantom else source.name in LOW_GRADE_SUBJECTS
+    phantom = source if isinstance(source, PhantomCase) else None
+    low = phantom.low_grade if phantom else source.name in LOW_GRADE_SUBJECTS
     return {
         "case": source.name,
-        "group": source.split.value if is_phantom else "real",
+        "group": phantom.split.value if phantom else "real",
         "low_grade": low,
         "outlined": _features(measure_features(labels, voxel_ml)),
         "drawn": _features(measure_features(example.labels, voxel_ml)),
