@@ -29,6 +29,7 @@ OFFICERS = {ADMINISTRATOR: "administrator", **dict.fromkeys(ETHICS_OFFICERS, "et
 SETTINGS_FILE = "settings.sh"
 """In the demo's folder."""
 
+_DROP_SETTINGS = "for qfl_set in $(env | sed -n 's/^\\(QFL_[A-Z0-9_]*\\)=.*/\\1/p'); do unset \"$qfl_set\"; done"
 _QFL = str(Path(sys.executable).parent / "qfl")
 _WHY = "A demonstration on public images: nobody is treated by it."
 _READY_TIMEOUT_S = 90
@@ -86,10 +87,11 @@ def build_environment(folder: Path, hospital: Hospital, secrets: Mapping[str, Pa
 def write_settings(environment: Mapping[str, str], path: Path) -> None:
     """Write the product's settings for a shell to read: `qfl` means this product there, and works on this hospital.
 
-    Secrets are not in it, only the names of the files that hold them.
+    Secrets are not in it, only the names of the files that hold them. What the shell had set of another installation is
+    dropped, as build_environment does.
     """
     settings = {name: value for name, value in sorted(environment.items()) if name.startswith("QFL_")}
-    lines = [f"export {name}={shlex.quote(value)}" for name, value in settings.items()]
+    lines = [_DROP_SETTINGS, *(f"export {name}={shlex.quote(value)}" for name, value in settings.items())]
     lines.append(f'export PATH={shlex.quote(str(Path(_QFL).parent))}:"$PATH"')
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

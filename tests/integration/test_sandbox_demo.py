@@ -136,8 +136,12 @@ def test_the_settings_make_a_shells_commands_reach_the_demo(tmp_path):
     path.parent.mkdir()
     name = "St. Anna's $HOME `id`"
     write_settings({"QFL_ORGANISATION": name, "QFL_HTTP_PORT": "1", "SECRET": "not the product's"}, path)
-    told = 'printf "%s\\n" "$QFL_ORGANISATION" "$SECRET"; command -v qfl'
+    told = 'printf "%s\\n" "$QFL_ORGANISATION" "$SECRET" "$QFL_CHAIN_URL"; command -v qfl'
     done = subprocess.run(
-        ["sh", "-c", f'. "$0"; {told}', path], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True
+        ["sh", "-c", f'. "$0"; {told}', path],
+        env={"PATH": "/usr/bin:/bin", "QFL_CHAIN_URL": "another's"},
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    assert done.stdout.splitlines() == [name, "", str(Path(sys.executable).parent / "qfl")]
+    assert done.stdout.splitlines() == [name, "", "", str(Path(sys.executable).parent / "qfl")]
