@@ -10,7 +10,7 @@ site, of as many cases as all sites take; "transfer" trains only the head of a m
 and at each site alone; "attacks" has two of ten sites lie, under each rule; "compression" sends fewer bytes. Test cases
 serve for nothing else.
 Each finished run is a file in --work, and a run that was stopped goes on from its last round, so the command can be
-repeated, or started several times. All of it takes about 7 hours of one idle core.
+repeated, or started several times. A run of the study takes about an hour of one idle core, everything about a day.
 """
 
 import argparse
@@ -66,20 +66,32 @@ class Effort:
 
     Attributes:
         rounds, steps: Of the study; steps a round and site.
-        transfer_rounds, attack_rounds: Of the other parts, with as many steps a round.
+        transfer_rounds, attack_rounds, compression_rounds: Of the other parts.
+        other_steps: A round and site of theirs.
         elsewhere_steps: Of training the model that the other parts start from.
         limit: Cases of each site and split.
     """
 
-    rounds: int = 20
-    steps: int = 20
+    rounds: int = 400
+    steps: int = 5
     transfer_rounds: int = 10
     attack_rounds: int = 5
+    compression_rounds: int = 20
+    other_steps: int = 20
     elsewhere_steps: int = 300
     limit: int | None = None
 
 
-QUICK: Final = Effort(rounds=2, steps=1, transfer_rounds=1, attack_rounds=1, elsewhere_steps=2, limit=1)
+QUICK: Final = Effort(
+    rounds=2,
+    steps=1,
+    transfer_rounds=1,
+    attack_rounds=1,
+    compression_rounds=2,
+    other_steps=1,
+    elsewhere_steps=2,
+    limit=1,
+)
 RATE: Final = 0.02
 BATCH: Final = 2
 POOLED: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -146,7 +158,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--strategies", nargs="+", choices=list(STRATEGIES), default=list(STRATEGIES))
     parser.add_argument("--rounds", type=int, default=Effort.rounds, help="of the study")
-    parser.add_argument("--steps", type=int, default=Effort.steps, help="of a site in a round")
+    parser.add_argument("--steps", type=int, default=Effort.steps, help="of a site in a round of the study")
     parser.add_argument("--quick", action="store_true", help="a few steps of everything")
     parser.add_argument("--work", type=Path, default=None, help="finished runs; default build/federated-learning")
     parser.add_argument("--out", type=Path, default=None, help="default docs/results/federated-learning.json")
@@ -263,9 +275,8 @@ class Benchmark:
         }
 
     def _plan(self, rounds: int, seed: int, *, aggregation: Mapping[str, Any] | None = None, **learning: Any) -> Rounds:
-        chosen = Learning(
-            preset=PRESET, steps=self._effort.steps, batch=BATCH, seed=seed, **{"learning_rate": RATE, **learning}
-        )
+        numbers = {"steps": self._effort.other_steps, "learning_rate": RATE, **learning}
+        chosen = Learning(preset=PRESET, batch=BATCH, seed=seed, **numbers)
         return Rounds(rounds, chosen, Aggregation(**{"rule": "mean", "threshold": 1, **(aggregation or {})}))
 
     def _folder(self, job: Job) -> Path:
@@ -280,7 +291,8 @@ class Benchmark:
             settings = {**wider, **POOLED[job.arm]}
             weights = train_pooled(_all(self._data), NETWORK, start, seed=job.seed, **settings)
             return {"scores": score(NETWORK, weights, {}, self._data)}
-        plan = self._plan(self._effort.rounds, job.seed, strategy=job.arm, **STRATEGIES[job.arm])
+        effort = self._effort
+        plan = self._plan(effort.rounds, job.seed, steps=effort.steps, strategy=job.arm, **STRATEGIES[job.arm])
         return self._federated(job, plan, start)
 
     def _federated(self, job: Job, plan: Rounds, start: Weights, **arguments: Any) -> dict[str, Any]:
@@ -326,7 +338,7 @@ class Benchmark:
         return self._federated(job, plan, self._released(job.seed), cohorts=cohorts, tamper=ATTACKS[attack])
 
     def _compression(self, job: Job) -> dict[str, Any]:
-        plan = self._plan(self._effort.rounds, job.seed, aggregation=COMPRESSIONS[job.arm])
+        plan = self._plan(self._effort.compression_rounds, job.seed, aggregation=COMPRESSIONS[job.arm])
         return self._federated(job, plan, fresh_weights(NETWORK, job.seed))
 
 
