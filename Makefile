@@ -38,13 +38,13 @@ types: setup
 imports: setup
 	$(BIN)/lint-imports --no-cache
 
-# Two processes, one thread each: what needs no server first, then the servers one after the other.
+# Two processes, one thread each; what needs no server first.
 unit: setup
 ifdef TESTS
 	$(BIN)/python -m pytest $(TESTS)
 else
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/contract
-	$(BIN)/python -m pytest tests/integration tests/e2e
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/integration tests/e2e
 endif
 
 bench: setup  ## Measure: quantum layer, full-size study, federation engine, masking, ledger, auto-halt (about an hour)

@@ -1,8 +1,10 @@
 """Servers that Debian packages: found, or installed when we may."""
 
+import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,7 +27,11 @@ def require_debian(packages: str | Sequence[str], executable: str) -> Path:
     names = [packages] if isinstance(packages, str) else list(packages)
     found = _find(executable)
     if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        _install(names)
+        # apt-get does not wait for another one, which a test beside this one may have started.
+        with (Path(tempfile.gettempdir()) / "qfl-tests-apt.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if _find(executable) is None:
+                _install(names)
         found = _find(executable)
     if found is None:
         server_missing(f"{executable} is missing: apt-get install {' '.join(names)}")
