@@ -13,7 +13,8 @@ import numpy as np
 from federated.balancing.balance_problem import BalanceProblem, build_problem
 from federated.balancing.cohort_table import CohortCase
 from federated.balancing.qaoa import STEPS
-from federated.balancing.solvers import SAME, solve
+from federated.balancing.solution import SAME
+from federated.balancing.solvers import solve
 from federated.quantum.circuit import MAX_WIRES
 
 CLASSICAL: Final = ("random", "greedy", "annealed")

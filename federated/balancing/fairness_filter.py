@@ -13,7 +13,8 @@ from federated.balancing.balance_settings import BalanceSettings
 from federated.balancing.cohort_table import CohortCase, check_cohort, cross_table, group_sizes
 from federated.balancing.dependence import Dependence, measure_dependence, permutation_p
 from federated.balancing.reweighing import reweigh
-from federated.balancing.solvers import Solution, solve
+from federated.balancing.solution import Solution
+from federated.balancing.solvers import solve
 
 Floats = npt.NDArray[np.float64]
 

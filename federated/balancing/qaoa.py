@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from federated.balancing.quadratic import Quadratic, to_assignments
-from federated.balancing.solvers import SAME, Solution, best_of
+from federated.balancing.solution import SAME, Solution, best_of
 from federated.errors import CircuitError
 from federated.quantum.gates import kronecker
 

@@ -6,39 +6,19 @@ best one. For the circuits these are the shots of the final measurement; what th
 """
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from federated.balancing.quadratic import Quadratic, to_assignments, to_bits
+from federated.balancing.solution import SAME, Solution, best_of
 from federated.errors import TrainingSettingsError
 
 SolverName = Literal["exact", "annealed", "greedy", "random", "qaoa", "vqe"]
 EVALUATIONS: Final = 1024
-SAME: Final = 1e-9
-"""Energies closer than this are the same."""
-
-
-@dataclass(frozen=True)
-class Solution:
-    """An assignment.
-
-    Attributes:
-        bits: 0 or 1 each.
-        energy: Of the assignment.
-        evaluations: Assignments whose energy the solver asked for.
-        seconds: Of the search.
-        details: What else a solver tells, e.g. "expectation" of the circuit's last state.
-    """
-
-    bits: tuple[int, ...]
-    energy: float
-    evaluations: int
-    seconds: float = 0.0
-    details: Mapping[str, float] = field(default_factory=dict)
 
 
 def solve(name: str, problem: Quadratic, *, seed: int = 0, evaluations: int = EVALUATIONS) -> Solution:
@@ -84,13 +64,6 @@ def _exact(problem: Quadratic, _rng: np.random.Generator, _evaluations: int) -> 
 
 def _random(problem: Quadratic, rng: np.random.Generator, evaluations: int) -> Solution:
     return best_of(problem, to_assignments(rng.integers(2**problem.bits, size=evaluations), problem.bits))
-
-
-def best_of(problem: Quadratic, assignments: npt.NDArray[np.integer]) -> Solution:
-    """The best of some assignments (rows, bits)."""
-    energies = problem.energies(assignments)
-    best = int(energies.argmin())
-    return Solution(tuple(int(bit) for bit in assignments[best]), float(energies[best]), len(assignments))
 
 
 def _greedy(problem: Quadratic, rng: np.random.Generator, evaluations: int) -> Solution:

@@ -16,7 +16,7 @@ import torch
 
 from federated.balancing.qaoa import measure
 from federated.balancing.quadratic import Quadratic
-from federated.balancing.solvers import SAME, Solution
+from federated.balancing.solution import SAME, Solution
 from federated.quantum.circuit import Circuit
 from federated.quantum.layer import QuantumLayer
 from federated.quantum.state_vectors import block_unitaries

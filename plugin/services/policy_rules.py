@@ -5,22 +5,20 @@ A refusal's reason is told to the coordinator, so it holds no count of patients;
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from federated.rounds.ports import Finding
 from federated.rounds.terms import RoundTerms
 from plugin.services.policy_model import NO_CIRCUIT, Cost, Names, ParticipationState, Situation, listed
+from plugin.services.site_policy import SitePolicy
 
-if TYPE_CHECKING:
-    from plugin.services.site_policy import SitePolicy
-
-Rule = Callable[["SitePolicy", RoundTerms, Situation, datetime], Finding]
+Rule = Callable[[SitePolicy, RoundTerms, Situation, datetime], Finding]
 _CIRCUITS: Final = frozenset({"quantum", "no-entangler", "frozen"})
 """Kinds of slot that execute a circuit; the others are classical controls."""
 _SHORT = 12
 
 
-def check_message(policy: "SitePolicy", size: int) -> Finding:
+def check_message(policy: SitePolicy, size: int) -> Finding:
     """Whether a message is small enough to be taken or sent, by its size in bytes."""
     limit = policy.rounds.largest_message_bytes
     inputs = f"{size} bytes, at most {limit}"
@@ -30,7 +28,7 @@ def check_message(policy: "SitePolicy", size: int) -> Finding:
     return Finding("message-size", inputs, False, reason)
 
 
-def _updates(policy: "SitePolicy", terms: RoundTerms, _situation: Situation, _now: datetime) -> Finding:
+def _updates(policy: SitePolicy, terms: RoundTerms, _situation: Situation, _now: datetime) -> Finding:
     inputs = f"run {terms.run}, round {terms.round}"
     if policy.leaves.updates:
         return Finding("leaves", inputs, True, "Updates of the model may leave.")
@@ -40,7 +38,7 @@ def _updates(policy: "SitePolicy", terms: RoundTerms, _situation: Situation, _no
     return Finding("leaves", inputs, False, reason)
 
 
-def _participation(_policy: "SitePolicy", terms: RoundTerms, situation: Situation, _now: datetime) -> Finding:
+def _participation(_policy: SitePolicy, terms: RoundTerms, situation: Situation, _now: datetime) -> Finding:
     found = situation.participation
     since = f" since {found.since:%Y-%m-%d %H:%M %Z}" if found.since else ""
     inputs = f"{terms.federation}: {found.state}{since}"
@@ -53,7 +51,7 @@ def _participation(_policy: "SitePolicy", terms: RoundTerms, situation: Situatio
     return Finding("participation", inputs, False, words[found.state])
 
 
-def _deadline(policy: "SitePolicy", terms: RoundTerms, situation: Situation, now: datetime) -> Finding:
+def _deadline(policy: SitePolicy, terms: RoundTerms, situation: Situation, now: datetime) -> Finding:
     longest = timedelta(hours=policy.rounds.longest_hours)
     inputs = f"now {now.isoformat(timespec='seconds')}, deadline {terms.deadline.isoformat(timespec='seconds')}"
     if terms.deadline > now + longest:
@@ -69,7 +67,7 @@ def _deadline(policy: "SitePolicy", terms: RoundTerms, situation: Situation, now
     )
 
 
-def _hours(policy: "SitePolicy", _terms: RoundTerms, situation: Situation, now: datetime) -> Finding:
+def _hours(policy: SitePolicy, _terms: RoundTerms, situation: Situation, now: datetime) -> Finding:
     local = now.astimezone(policy.hours.zone)
     inputs = f"{local:%a %H:%M} in {policy.hours.zone.key}"
     if policy.hours.are_now(now):
@@ -82,13 +80,13 @@ def _hours(policy: "SitePolicy", _terms: RoundTerms, situation: Situation, now: 
     return Finding("working-hours", inputs, False, reason)
 
 
-def _aggregation(policy: "SitePolicy", terms: RoundTerms, _situation: Situation, _now: datetime) -> Finding:
+def _aggregation(policy: SitePolicy, terms: RoundTerms, _situation: Situation, _now: datetime) -> Finding:
     rule = terms.aggregation.rule
     shown = "" if terms.is_masked else ", which shows the coordinator each site's own update"
     return _among("aggregation", rule, policy.rounds.aggregation, "rounds.aggregation", shown)
 
 
-def _participants(policy: "SitePolicy", terms: RoundTerms, _situation: Situation, _now: datetime) -> Finding:
+def _participants(policy: SitePolicy, terms: RoundTerms, _situation: Situation, _now: datetime) -> Finding:
     low, high, count = policy.rounds.minimum_participants, policy.rounds.maximum_participants, len(terms.participants)
     inputs = f"{count} sites, from {low} to {high} allowed"
     if low <= count <= high:
@@ -96,7 +94,7 @@ def _participants(policy: "SitePolicy", terms: RoundTerms, _situation: Situation
     return Finding("participants", inputs, False, f"Expected {low} to {high} participants, got {count}.")
 
 
-def _smallest_sum(policy: "SitePolicy", terms: RoundTerms, _situation: Situation, _now: datetime) -> Finding:
+def _smallest_sum(policy: SitePolicy, terms: RoundTerms, _situation: Situation, _now: datetime) -> Finding:
     if not terms.is_masked:
         return Finding(
             "smallest-sum", terms.aggregation.rule, True, "Nothing is summed before the coordinator sees it."
@@ -112,32 +110,32 @@ def _smallest_sum(policy: "SitePolicy", terms: RoundTerms, _situation: Situation
     return Finding("smallest-sum", inputs, False, reason)
 
 
-def _strategy(policy: "SitePolicy", terms: RoundTerms, _situation: Situation, _now: datetime) -> Finding:
+def _strategy(policy: SitePolicy, terms: RoundTerms, _situation: Situation, _now: datetime) -> Finding:
     return _among("strategy", terms.learning.strategy, policy.rounds.strategies, "rounds.strategies")
 
 
-def _preset(policy: "SitePolicy", terms: RoundTerms, _situation: Situation, _now: datetime) -> Finding:
+def _preset(policy: SitePolicy, terms: RoundTerms, _situation: Situation, _now: datetime) -> Finding:
     return _among("preset", terms.learning.preset, policy.rounds.presets, "rounds.presets")
 
 
-def _network(policy: "SitePolicy", terms: RoundTerms, _situation: Situation, _now: datetime) -> Finding:
+def _network(policy: SitePolicy, terms: RoundTerms, _situation: Situation, _now: datetime) -> Finding:
     return _among("network", str(terms.network.get("architecture")), policy.rounds.networks, "rounds.networks")
 
 
-def _backend(policy: "SitePolicy", terms: RoundTerms, situation: Situation, _now: datetime) -> Finding:
+def _backend(policy: SitePolicy, terms: RoundTerms, situation: Situation, _now: datetime) -> Finding:
     backend = situation.backend if has_circuit(terms.network) else NO_CIRCUIT
     return _among("quantum-backend", backend, policy.rounds.quantum_backends, "rounds.quantum_backends")
 
 
-def _model(policy: "SitePolicy", terms: RoundTerms, _situation: Situation, _now: datetime) -> Finding:
+def _model(policy: SitePolicy, terms: RoundTerms, _situation: Situation, _now: datetime) -> Finding:
     return _among("model", terms.model, policy.rounds.models, "rounds.models")
 
 
-def _app(policy: "SitePolicy", terms: RoundTerms, _situation: Situation, _now: datetime) -> Finding:
+def _app(policy: SitePolicy, terms: RoundTerms, _situation: Situation, _now: datetime) -> Finding:
     return _among("app", terms.app, policy.rounds.apps, "rounds.apps")
 
 
-def _record_level(policy: "SitePolicy", terms: RoundTerms, situation: Situation, _now: datetime) -> Finding:
+def _record_level(policy: SitePolicy, terms: RoundTerms, situation: Situation, _now: datetime) -> Finding:
     asked, limits = terms.privacy, policy.privacy
     inputs = f"noise {asked.record_noise:g}, epsilon {asked.record_epsilon:g}, delta {asked.delta:g}"
     if not asked.record_noise:
@@ -159,17 +157,17 @@ def _record_level(policy: "SitePolicy", terms: RoundTerms, situation: Situation,
     return Finding("record-level-privacy", inputs, True, "Epsilon and delta of the round are within the policy's.")
 
 
-def _run_budget(policy: "SitePolicy", _terms: RoundTerms, situation: Situation, _now: datetime) -> Finding:
+def _run_budget(policy: SitePolicy, _terms: RoundTerms, situation: Situation, _now: datetime) -> Finding:
     limits = policy.privacy
     return _budget("epsilon-per-run", situation.forecast.run, Cost(limits.epsilon_per_run, limits.delta))
 
 
-def _year_budget(policy: "SitePolicy", _terms: RoundTerms, situation: Situation, _now: datetime) -> Finding:
+def _year_budget(policy: SitePolicy, _terms: RoundTerms, situation: Situation, _now: datetime) -> Finding:
     limits = policy.privacy
     return _budget("epsilon-per-year", situation.forecast.year, Cost(limits.epsilon_per_year, limits.delta))
 
 
-def _cohort(policy: "SitePolicy", terms: RoundTerms, situation: Situation, _now: datetime) -> Finding:
+def _cohort(policy: SitePolicy, terms: RoundTerms, situation: Situation, _now: datetime) -> Finding:
     found, wanted = situation.cohort, max(policy.cohort.minimum_cases, terms.minimum_cases)
     left_out = "".join(f", {count} {reason}" for reason, count in sorted(found.left_out.items()))
     inputs = f"{found.cases} cases, at least {wanted} wanted; left out: {left_out[2:] or 'none'}"
@@ -183,7 +181,7 @@ def _cohort(policy: "SitePolicy", terms: RoundTerms, situation: Situation, _now:
     return Finding("cohort", inputs, False, reason)
 
 
-def _machine(policy: "SitePolicy", _terms: RoundTerms, situation: Situation, _now: datetime) -> Finding:
+def _machine(policy: SitePolicy, _terms: RoundTerms, situation: Situation, _now: datetime) -> Finding:
     inputs = f"{situation.threads} CPU threads, {'a GPU' if situation.gpu else 'no GPU'}"
     allowed = f"{policy.machine.cpu_threads} CPU threads and {'a GPU' if policy.machine.gpu else 'no GPU'}"
     if situation.threads <= policy.machine.cpu_threads and (policy.machine.gpu or not situation.gpu):
@@ -191,7 +189,7 @@ def _machine(policy: "SitePolicy", _terms: RoundTerms, situation: Situation, _no
     return Finding("machine", inputs, False, f"Expected a worker with at most {allowed}, got {inputs}.")
 
 
-def _message(policy: "SitePolicy", _terms: RoundTerms, situation: Situation, _now: datetime) -> Finding:
+def _message(policy: SitePolicy, _terms: RoundTerms, situation: Situation, _now: datetime) -> Finding:
     if situation.message_bytes is not None:
         return check_message(policy, situation.message_bytes)
     limit = policy.rounds.largest_message_bytes
@@ -219,6 +217,11 @@ RULES: Final[Sequence[Rule]] = (
     _machine,
     _message,
 )
+
+
+def check_round(policy: SitePolicy, terms: RoundTerms, situation: Situation, now: datetime) -> Sequence[Finding]:
+    """Apply every rule to a round; all of them are explained, also those that allow it."""
+    return tuple(rule(policy, terms, situation, now) for rule in RULES)
 
 
 def has_circuit(network: Mapping[str, Any]) -> bool:

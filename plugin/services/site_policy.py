@@ -5,13 +5,11 @@ import re
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, get_args
 from zoneinfo import ZoneInfo
 
-from federated.rounds.ports import Finding
-from federated.rounds.terms import RoundTerms, Rule, Strategy
+from federated.rounds.terms import Rule, Strategy
 from fhir_adapter.research_use import ResearchUse
 from plugin.errors import SitePolicyError
 from plugin.services.policy_model import (
@@ -21,9 +19,7 @@ from plugin.services.policy_model import (
     Names,
     PrivacyLimits,
     RoundLimits,
-    Situation,
 )
-from plugin.services.policy_rules import RULES
 from plugin.services.strict_yaml import MAX_BYTES, parse_yaml
 from plugin.services.working_hours import DAYS, MIDNIGHT, Window, WorkingHours
 
@@ -59,10 +55,6 @@ class SitePolicy:
         for is_wrong, fault in _contradictions(self):
             if is_wrong:
                 raise SitePolicyError(f"The policy contradicts itself: {fault}.")
-
-    def check(self, terms: RoundTerms, situation: Situation, now: datetime) -> Sequence[Finding]:
-        """Apply every rule to a round; all of them are explained, also those that allow it."""
-        return tuple(rule(self, terms, situation, now) for rule in RULES)
 
 
 def default_policy_text() -> str:

@@ -14,6 +14,7 @@ from federated.rounds.terms import RoundTerms
 from fhir_adapter.errors import FhirAdapterError
 from plugin.errors import PluginError, SitePolicyError
 from plugin.services.policy_model import LOCAL, CohortCount, Cost, Forecast, Situation
+from plugin.services.policy_rules import check_round
 from plugin.services.research_cohort import CohortSource
 from plugin.services.round_records import RoundRecords
 from plugin.services.site_policy import SitePolicy, read_policy
@@ -78,7 +79,7 @@ class HospitalRules:
         return self._findings(policy, terms, self._draw(policy, now)[0], now)
 
     def _findings(self, policy: SitePolicy, terms: RoundTerms, count: CohortCount, now: datetime) -> Sequence[Finding]:
-        return [self._which(policy), *policy.check(terms, self._situation(policy, terms, count, now), now)]
+        return [self._which(policy), *check_round(policy, terms, self._situation(policy, terms, count, now), now)]
 
     def _which(self, policy: SitePolicy) -> Finding:
         """Says so where somebody edited the policy."""

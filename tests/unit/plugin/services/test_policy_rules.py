@@ -15,7 +15,7 @@ from plugin.services.policy_model import (
     ParticipationState,
     Situation,
 )
-from plugin.services.policy_rules import RULES, check_message, has_circuit
+from plugin.services.policy_rules import RULES, check_message, check_round, has_circuit
 from plugin.services.site_policy import default_policy_text, parse_policy
 from tests.fakes.round_terms import example_terms
 
@@ -51,7 +51,7 @@ def refused(findings):
 
 
 def test_a_usual_round_is_allowed_and_each_rule_says_why():
-    findings = POLICY.check(terms(), situation(), NOW)
+    findings = check_round(POLICY, terms(), situation(), NOW)
     assert refused(findings) == []
     assert len(findings) == len(RULES)
     assert len({finding.rule for finding in findings}) == len(RULES)
@@ -136,7 +136,7 @@ def test_a_usual_round_is_allowed_and_each_rule_says_why():
     ],
 )
 def test_one_rule_refuses(rule, of_policy, of_terms, of_situation):
-    findings = policy(**of_policy).check(terms(**of_terms), situation(**of_situation), NOW)
+    findings = check_round(policy(**of_policy), terms(**of_terms), situation(**of_situation), NOW)
     found = refused(findings)
     assert rule in found
     assert set(found) <= {rule, "epsilon-per-run"}
@@ -161,12 +161,12 @@ def test_one_rule_refuses(rule, of_policy, of_terms, of_situation):
     ],
 )
 def test_the_round_is_allowed(of_policy, of_terms, of_situation):
-    assert refused(policy(**of_policy).check(terms(**of_terms), situation(**of_situation), NOW)) == []
+    assert refused(check_round(policy(**of_policy), terms(**of_terms), situation(**of_situation), NOW)) == []
 
 
 def test_a_round_that_began_long_ago_does_not_end_any_more():
     late = NOW + timedelta(hours=25, minutes=1)
-    assert "deadline" in refused(POLICY.check(terms(), situation(begun=True), late))
+    assert "deadline" in refused(check_round(POLICY, terms(), situation(begun=True), late))
 
 
 def test_outside_the_hours_a_round_may_end_but_not_begin():
@@ -174,16 +174,17 @@ def test_outside_the_hours_a_round_may_end_but_not_begin():
         "windows: always", 'windows: [{days: [mon, tue, wed, thu, fri], from: "22:00", to: "06:00"}]'
     )
     night = parse_policy(text.encode())
-    findings = night.check(terms(), situation(), NOW)
+    findings = check_round(night, terms(), situation(), NOW)
     assert refused(findings) == ["working-hours"]
     assert "2026-11-02T22:00+01:00" in next(each.reason for each in findings if not each.allowed)
-    assert refused(night.check(terms(), situation(begun=True), NOW)) == []
-    assert refused(night.check(terms(), situation(), NOW + timedelta(minutes=59, seconds=59))) == ["working-hours"]
-    assert refused(night.check(terms(), situation(), NOW + timedelta(minutes=60))) == ["deadline"]
+    assert refused(check_round(night, terms(), situation(begun=True), NOW)) == []
+    soon = NOW + timedelta(minutes=59, seconds=59)
+    assert refused(check_round(night, terms(), situation(), soon)) == ["working-hours"]
+    assert refused(check_round(night, terms(), situation(), NOW + timedelta(minutes=60))) == ["deadline"]
 
 
 def test_a_refusal_tells_the_coordinator_no_count_of_patients():
-    findings = POLICY.check(terms(), situation(cohort=CohortCount(3, {"withdrawn": 17})), NOW)
+    findings = check_round(POLICY, terms(), situation(cohort=CohortCount(3, {"withdrawn": 17})), NOW)
     (cohort,) = [finding for finding in findings if finding.rule == "cohort"]
     assert "17 withdrawn" in cohort.inputs
     assert "3 cases" in cohort.inputs
