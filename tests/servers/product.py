@@ -37,7 +37,7 @@ class Product:
             "QFL_HTTP_PORT": str(port),
             "QFL_PUBLIC_URL": self.url,
             "QFL_ORGANISATION": "Test Hospital",
-            "QFL_LEASE": "3",
+            "QFL_LEASE": "5",
             "QFL_TICK": "1",
             "QFL_RETRY_BASE": "0.5",
             **environment,
