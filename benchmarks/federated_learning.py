@@ -289,7 +289,7 @@ class Benchmark:
             steps, sites = self._effort.rounds * self._effort.steps, len(SITE_NAMES)
             wider = {"steps": steps * sites} if job.arm == "pooled" else {"steps": steps, "batch": BATCH * sites}
             settings = {**wider, **POOLED[job.arm]}
-            weights = train_pooled(_all(self._data), NETWORK, start, seed=job.seed, **settings)
+            weights = train_pooled(_all(self._data), NETWORK, start, self._folder(job), seed=job.seed, **settings)
             return {"scores": score(NETWORK, weights, {}, self._data)}
         effort = self._effort
         plan = self._plan(effort.rounds, job.seed, steps=effort.steps, strategy=job.arm, **STRATEGIES[job.arm])
@@ -307,7 +307,8 @@ class Benchmark:
         """The released model: trained by two hospitals that are not in the federation, and written as releases are."""
         steps = self._effort.elsewhere_steps
         start = fresh_weights(NETWORK, 1000 + job.seed)
-        weights = train_pooled(self._data.elsewhere, NETWORK, start, steps=steps, seed=job.seed, **POOLED["pooled"])
+        cases, folder = self._data.elsewhere, self._folder(job) / "checkpoints"
+        weights = train_pooled(cases, NETWORK, start, folder, steps=steps, seed=job.seed, **POOLED["pooled"])
         preprocessing = PRESETS[PRESET].preprocessing
         model = Model("Elsewhere", NETWORK, preprocessing, Decision(), to_tensors(weights), {"steps": steps})
         save_model(self._folder(job), model)

@@ -17,6 +17,7 @@ import torch
 from benchmarks.arm_runs import Protocol, fix_decision, outline
 from federated.aggregation import combine
 from federated.cases import Example, to_example
+from federated.checkpoints import CheckpointFolder
 from federated.compression import Compressor, rounding
 from federated.decision import Decision
 from federated.evaluation import area_under_roc
@@ -238,20 +239,35 @@ class _Channel:
 
 
 def train_pooled(
-    examples: Sequence[Example], network: NetworkConfig, start: Weights, *, steps: int, seed: int, **changes: Any
+    examples: Sequence[Example],
+    network: NetworkConfig,
+    start: Weights,
+    folder: Path,
+    *,
+    steps: int,
+    seed: int,
+    **changes: Any,
 ) -> Weights:
-    """Train on all cases in one place, by the preset's way; the last averaged weights.
+    """Train on all cases in one place, by the preset's way, or go on with it; the last averaged weights.
 
     Args:
         examples: To train on.
         network: What to train.
         start: Its weights.
+        folder: Of checkpoints, of this training alone.
         steps: Optimiser steps.
         seed: Of the training.
         changes: Of the preset's settings.
     """
     settings = replace(PRESETS[PRESET].settings, steps=steps, seed=seed, validate_every=steps, patience=None, **changes)
-    trained = train(Split(synthetic=examples), network, settings, CPU, initial=to_tensors(start))
+    trained = train(
+        Split(synthetic=examples),
+        network,
+        settings,
+        CPU,
+        checkpoints=CheckpointFolder(folder),
+        initial=to_tensors(start),
+    )
     return to_arrays(trained.weights)
 
 

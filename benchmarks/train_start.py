@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         examples,
         preset.network,
         fresh_weights(preset.network, 0),
+        Path("build/train-start"),
         steps=options.steps,
         seed=0,
         learning_rate=RATE,

@@ -217,7 +217,8 @@ def _transplant(batch: Batch, case: int, rng: Randomness) -> None:
     place = tuple(slice(low, high) for low, high in target)
     depth, images = donor[source].flip(mirrored), batch.images[case - 1][:, *source].flip(mirrored)
     around = functional.max_pool3d((depth > 1)[None].float(), 5, stride=1, padding=2)
-    carved = functional.avg_pool3d(around, 3, stride=1, padding=1)
+    # Padded here: what the image's edge has cut to one or two voxels is too thin for the pooling's own padding.
+    carved = functional.avg_pool3d(functional.pad(around, (1,) * 6), 3, stride=1)
     carved *= ((depth > 0) & (batch.depth[case][place] > 0))[None]
     batch.images[case][:, *place] = torch.lerp(batch.images[case][:, *place], images, carved)
     batch.depth[case][place] = torch.where(carved[0] > 0.5, depth, batch.depth[case][place])
