@@ -1,7 +1,5 @@
 import io
 import re
-import shutil
-import subprocess
 from base64 import b64decode
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,6 +16,7 @@ from plugin.services.report_document import (
     findings_sentence,
 )
 from plugin.services.values import Measurement, Patient, SeriesUse
+from tests.pdf_text import pdf_text
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 BANNERS = (
@@ -90,13 +89,6 @@ class Page(HTMLParser):
     @property
     def text(self) -> str:
         return " ".join(" ".join(self.words).split())
-
-
-def pdf_text(document: bytes) -> str:
-    if shutil.which("pdftotext") is None:
-        pytest.skip("needs pdftotext (poppler-utils)")
-    done = subprocess.run(["pdftotext", "-raw", "-", "-"], input=document, capture_output=True, check=True)
-    return " ".join(done.stdout.decode().split())
 
 
 def text_of(form: str, report: ReportFacts) -> str:

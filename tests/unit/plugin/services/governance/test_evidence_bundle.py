@@ -31,6 +31,7 @@ from plugin.services.governance.policy_change import change_policy
 from plugin.services.governance.policy_text import default_policy_text
 from plugin.services.governance.reports import issue_report, present_period
 from tests.fakes.reporting_site import ADA, EVE, ReportingSite, full_site, make_template
+from tests.pdf_text import pdf_text
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +112,8 @@ def test_the_same_files_make_the_same_archive(bundle: bytes) -> None:
 
 
 def test_no_patient_is_in_it(bundle: bytes) -> None:
+    told = pdf_text(files_of(bundle)[names.PDF])
+    assert "St. Anna <Hospital>" in told
     for secret in (
         b"Meier",
         b"MRN-004711",
@@ -122,6 +125,7 @@ def test_no_patient_is_in_it(bundle: bytes) -> None:
         b"ron.reader",
     ):
         assert secret not in bundle
+        assert secret.decode() not in told
 
 
 def test_another_logs_key_is_refused(bundle: bytes) -> None:
