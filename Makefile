@@ -38,7 +38,7 @@ types: setup
 imports: setup
 	$(BIN)/lint-imports --no-cache
 
-# Two processes, one thread each; what needs no server first.
+# Two processes; what needs no server first, with one thread each.
 unit: setup
 ifdef TESTS
 	$(BIN)/python -m pytest $(TESTS)

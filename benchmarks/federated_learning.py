@@ -14,6 +14,7 @@ repeated, or started several times. A run of the study takes about an hour of on
 """
 
 import argparse
+import hashlib
 import json
 import sys
 import time
@@ -280,7 +281,9 @@ class Benchmark:
         return Rounds(rounds, chosen, Aggregation(**{"rule": "mean", "threshold": 1, **(aggregation or {})}))
 
     def _folder(self, job: Job) -> Path:
-        folder: Path = self._options.work / job.name
+        """Of what a run goes on from: one of another effort must not find it."""
+        settings = json.dumps(self._settings(job), sort_keys=True)
+        folder: Path = self._options.work / f"{job.name}-{hashlib.sha256(settings.encode()).hexdigest()[:12]}"
         return folder
 
     def _study(self, job: Job) -> dict[str, Any]:

@@ -35,9 +35,7 @@ from plugin.services.governance.round_journal import STORED
 from plugin.services.policed_messages import within_policy
 from plugin.services.policed_worker import PolicedWorker
 from plugin.services.ports import Services
-from plugin.services.research_cohort import (
-    Cohort,
-)
+from plugin.services.research_cohort import Cohort
 from plugin.services.round_work import Assignment, Perform, RoundWork
 from plugin.services.site_agent import HEALTH_FILE, Health, LoggedRecorder
 from plugin.services.site_policy import read_policy
